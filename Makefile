@@ -1,0 +1,31 @@
+# make run | make test | make smoke | make lab; options go into ARGS, e.g. make run ARGS="--notebooks 02,03 -p epochs=8"
+PYTHON ?= python3.11
+VENV ?= .venv
+OUT ?= outputs/run
+ARGS ?=
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
+
+.PHONY: run test smoke lab
+
+run: $(VENV)/installed  ## notebooks 01-05 on the built-in sample, a report at the end
+	$(BIN)/skelmm run --data sample --out $(OUT) --preset quick $(ARGS)
+
+test: $(VENV)/installed  ## all tests; set SKELMM_SHARED to the folder with real data to run those too
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+
+smoke: $(VENV)/installed  ## the whole pipeline at toy size, in a folder that is thrown away
+	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(BIN)/skelmm run --data sample --out "$$folder/run" --smoke $(ARGS)
+
+lab: $(VENV)/installed-lab  ## the notebooks in JupyterLab
+	$(BIN)/jupyter lab notebooks $(ARGS)
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	@echo "making $(VENV): about 2 minutes, most of them for downloading torch"
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) -e ".[test]"
+	touch $@
+
+$(VENV)/installed-lab: $(VENV)/installed
+	$(INSTALL) -e ".[test,lab]"
+	touch $@

@@ -1,0 +1,101 @@
+"""UTD-MHAD, odd -> even subjects: the whole method on real motion, over seeds; writes benchmarks/results/utd_mhad.json.
+
+    python benchmarks/utd_mhad.py $SKELMM_SHARED/data/utd_mhad_skeleton.tar.xz --seeds 0,1,2 --jobs 2
+
+Each seed trains stage 1, exchange and the students, then probes everything with frozen
+encoders; the last epoch counts. The rows of a recipe are added to those of others in the file. What was trained before with
+the same settings is found again in --out, so an interrupted benchmark goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import shlex
+import statistics
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results" / "utd_mhad.json"
+
+
+def measure(job: tuple[dict[str, Any], int, int]) -> dict[str, float]:
+    """All figures of one seed, in percent of the test clips; runs in a process of its own."""
+    options, seed, threads = job
+    import torch
+
+    from skelmm_core.evaluation.knn import raw_nearest
+    from skelmm_core.experiment import Experiment
+
+    torch.set_num_threads(threads)
+    began = time.monotonic()
+    exp = Experiment(**options, seed=seed)
+    teacher = exp.exchange()
+    student = exp.distill()
+    trained = sum(stage.seconds for stage in (teacher, student, exp.pretrain(until=exp.settings.exchange_epoch)))
+    features = {"untrained": exp.features(exp.untrained()), "teacher": exp.features(teacher.model.query)}
+    features["student"] = exp.features(student.model.students)
+    found = {"raw_1nn": raw_nearest(exp.clips, exp.split).accuracy, "seconds_training": trained, "test_clips": len(exp.split.test)}
+    for name, pair in features.items():
+        scores = exp.score(pair)
+        found |= {f"{name}_linear": scores.linear.accuracy, f"{name}_linear_fused_jointly": scores.joint.accuracy}
+        found[f"{name}_knn"] = scores.knn.accuracy
+        found |= {f"{name}_{stream}_linear": value for stream, value in scores.late.streams.items()}
+    found["untrained_three_linear"] = exp.score(features["untrained"], exp.settings.student_names).linear.accuracy
+    found["teacher_three_linear"] = exp.score(features["teacher"], exp.settings.student_names).linear.accuracy
+    found["joint_linear"] = found["teacher_joint_linear"]
+    print(f"seed {seed}: {time.monotonic() - began:.0f} s, " + json.dumps({k: round(v, 1) for k, v in found.items()}), flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="the UTD-MHAD archive or folder of .mat files")
+    parser.add_argument("--out", type=Path, default=Path("outputs/utd_mhad"), help="folder for clips and checkpoints")
+    parser.add_argument("--preset", default="small", help="recipe")
+    parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
+    parser.add_argument("--jobs", type=int, default=1, help="seeds at a time; the cores are shared among them")
+    parser.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", help="a setting other than the preset's")
+    args = parser.parse_args()
+
+    from skelmm_core import clips, manifest, settings, sources
+
+    code = manifest.git() or {}  # before anything runs: the commit that is measured
+    path = args.out / "utd_mhad.clips"
+    if not path.exists():
+        print(clips.write(path, sources.read(args.source)))
+    kinds = settings.field_types(settings.Distill)
+    given = {name: kinds[name](value) for name, _, value in (p.partition("=") for p in args.p)}
+    seeds = [int(s) for s in args.seeds.split(",")]
+    options = {"data": path, "out": args.out, "preset": args.preset, **given}
+    threads = max(1, (os.cpu_count() or 1) // args.jobs)
+    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
+        found = list(pool.map(measure, [(options, seed, threads) for seed in seeds]))
+
+    recipe = args.preset + "".join(f", {p}" for p in args.p)
+    prefix = "" if args.preset == "small" else f"{args.preset}_"
+    shared = {
+        "seeds": seeds, "recipe": recipe, "command": shlex.join(["python", "benchmarks/utd_mhad.py", args.source.name, *sys.argv[2:]]),
+        **code, "hardware": manifest.hardware(), "date": datetime.now(UTC).date().isoformat(), "threads_per_seed": threads,
+    }  # fmt: skip
+    rows = []
+    for name in found[0]:
+        values = [f[name] for f in found]
+        spread = statistics.stdev(values) if len(values) > 1 else 0.0
+        rows.append({"name": prefix + name, "mean": statistics.mean(values), "std": spread, "values": values, **shared})
+    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    new = {row["name"] for row in rows}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps([r for r in before if r["name"] not in new] + rows, indent=1) + "\n")
+    for row in rows:
+        print(f"{row['name']:40s} {row['mean']:8.2f} ± {row['std']:.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""skelmm: self-supervised, multi-modality, skeleton-based action recognition, from raw skeletons to a distilled student.
+
+Files of clips are made by `sample` and `prepare`, shown by `info`; `run` executes the notebooks; `train`, `evaluate` and `export` do
+single stages. Each command has its own --help.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from tyro.conf import Positional, UseAppendAction, arg
+
+from skelmm_core.errors import SkelmmError
+
+Named = Annotated[tuple[str, ...], arg(name="parameter", aliases=("-p",), metavar="NAME=VALUE"), UseAppendAction]
+
+
+def sample(
+    path: Annotated[Path, Positional, arg(metavar="CLIPS")],
+    ntu: bool = False,
+    performers: int = 12,
+    repetitions: int = 2,
+    cameras: int = 3,
+    seed: int = 0,
+    actions: str = "",
+) -> None:
+    """Write the built-in sample, which is generated motion, as a clips file.
+
+    Args:
+        path: clips file to write, e.g. sample.clips; with --ntu the folder to make.
+        ntu: write a folder of NTU RGB+D .skeleton files instead.
+        performers: persons, 1 to 999, each with a body, tempo, style and handedness of their own.
+        repetitions: times that each person does each action, 1 to 999.
+        cameras: views of each performance, 1 to 3.
+        seed: whole number; another one gives other people, performances and cameras.
+        actions: comma-separated names of actions; empty: all.
+    """
+    from skelmm_core.sources import sample as generated
+
+    chosen = [name.strip() for name in actions.split(",")] if actions else None
+    source = generated.read(performers=performers, repetitions=repetitions, cameras=cameras, seed=seed, actions=chosen)
+    if ntu:
+        from skelmm_core.sources.ntu_writer import write_ntu
+
+        print(f"{path}: {write_ntu(path, source, progress=sys.stderr.isatty())} .skeleton files")
+    else:
+        from skelmm_core import clips
+
+        print(clips.write(path, source))
+
+
+def prepare(
+    source: Annotated[Path, Positional, arg(metavar="SOURCE")],
+    clips: Annotated[Path, Positional, arg(metavar="CLIPS")],
+    format: str = "auto",
+    options: Named = (),
+) -> None:
+    """Read skeleton data of a known format and write them as a clips file, with a report of what was found and left out.
+
+    Args:
+        source: file, archive (zip or tar, never unpacked to the disk) or folder: NTU .skeleton, UTD-MHAD .mat, or a plain npz.
+        clips: clips file to write.
+        format: sample, ntu, utd-mhad or npz; auto looks at the content.
+        options: an option of the format's reader, e.g. -p incomplete=list.txt (ntu) or -p protocol=cross-view (npz); may be repeated.
+    """
+    from skelmm_core import clips as files
+    from skelmm_core import sources
+    from skelmm_core.parameters import pairs
+
+    print(files.write(clips, sources.read(source, format, **pairs(options))))
+
+
+def info(clips: Annotated[Path, Positional, arg(metavar="CLIPS")], protocol: str = "") -> None:
+    """Show what a clips file holds: counts, classes, subjects, views, lengths, and how protocols would divide it.
+
+    Args:
+        clips: clips file.
+        protocol: a name or an expression over the columns, e.g. "subject % 2 == 1"; empty: the file's own and all known ones.
+    """
+    from skelmm_core.clips import open_clips
+    from skelmm_core.summary import summary
+
+    print(summary(open_clips(clips), protocol))
+
+
+def run(
+    data: str = "sample",
+    out: Path = Path("outputs/run"),
+    notebooks: str = "",
+    parameters: Named = (),
+    jobs: int = 1,
+    preset: str = "quick",
+    seed: Annotated[int | None, arg(metavar="INT")] = None,
+    device: str = "auto",
+    smoke: bool = False,
+) -> None:
+    """Run the notebooks by papermill, skip those done before with the same of everything, and end with a table and report.html.
+
+    Args:
+        data: clips file, or "sample" for the built-in generated motion.
+        out: folder for executed notebooks, figures, metrics, checkpoints, manifest.json and report.html.
+        notebooks: comma-separated numbers or names, e.g. 02,03; empty: all.
+        parameters: a parameter for every chosen notebook that has it, e.g. -p epochs=8; may be repeated.
+        jobs: notebooks at a time; those that build on each other still wait for each other.
+        preset: described (the paper's setting), published (its code's), small (hundreds of clips), or quick (minutes).
+        seed: decides all random draws; none: as the preset says.
+        device: auto, cpu, cuda or cuda:N.
+        smoke: toy sizes, seconds per stage, to see that everything runs.
+    """
+    from skelmm_core import pipeline
+    from skelmm_core.parameters import pairs
+
+    chosen = [word.strip() for word in notebooks.split(",") if word.strip()]
+    results = pipeline.run(chosen, data, out, pairs(parameters), jobs, smoke, preset, seed, device)
+    print(pipeline.table(results))
+
+
+COMMANDS: dict[str, Callable] = {"sample": sample, "prepare": prepare, "info": info, "run": run}
+STAGED = {  # commands of a stage, whose options are that stage's settings; see `stage_commands`
+    "train": "Train one stage (pretrain, exchange or distill), with the stages that it builds on; goes on where it was interrupted.",
+    "evaluate": "Print what a stage's frozen encoders know (linear probe, nearest neighbours), beside untrained ones and raw coordinates.",
+    "export": "Write a stage's encoders as one safetensors file with their settings.",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Entry point. Errors of input or environment: one message on stderr, exit code 2; an interrupt: 130."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        if argv[:1] and argv[0] in STAGED:
+            from skelmm_core import stage_commands
+
+            stage_commands.main(argv[0], STAGED[argv[0]], argv[1:])
+        else:
+            staged = {name: _described(text) for name, text in STAGED.items()}
+            tyro.extras.subcommand_cli_from_dict(COMMANDS | staged, prog="skelmm", description=__doc__, args=argv)
+        sys.stdout.flush()
+    except SkelmmError as problem:
+        print(f"skelmm: {problem}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("skelmm: interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:  # the reader of our output has gone, as in `skelmm info x.clips | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+
+
+def _described(text: str) -> Callable[[], None]:
+    """A stand-in that gives a subcommand its line in the list."""
+
+    def command() -> None: ...
+
+    command.__doc__ = text
+    return command

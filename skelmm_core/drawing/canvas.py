@@ -1,0 +1,39 @@
+"""Figures that show themselves in a notebook without pyplot, and writing them to PNG files."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from skelmm_core.drawing.palette import DPI
+from skelmm_core.errors import SettingsError
+
+
+class Picture(Figure):
+    """A matplotlib `Figure` that pyplot doesn't know: nothing is shown twice, nothing has to be closed."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png", dpi=DPI)
+        return buffer.getvalue()
+
+
+def picture(width: float, height: float, layout: str | None = "constrained") -> Picture:
+    """An empty figure of `width` x `height` inches."""
+    return Picture(figsize=(width, height), dpi=DPI, layout=layout)
+
+
+def save(figure: Figure, path: str | Path) -> Path:
+    """Write a matplotlib figure as PNG, making parent folders; returns the path.
+
+    Raises:
+        SettingsError: `path` doesn't end in `.png`.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise SettingsError(f"a figure is saved as .png, found '{path.name}'; give a name that ends in .png")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", dpi=DPI)
+    return path

@@ -1,0 +1,87 @@
+"""Training curves: loss, similarities to positives and negatives, learning rate, per modality."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from skelmm_core.drawing import palette
+from skelmm_core.drawing.canvas import Picture, picture
+from skelmm_core.errors import DataError
+
+PANELS = {"loss": "loss (nats)", "positive": "similarity to positives (cosine)", "negative": "similarity to negatives (cosine)"}
+Log = Sequence[Mapping[str, object]] | Mapping[str, Sequence[float]]
+
+
+def training_curves(
+    log: Log,
+    references: Mapping[str, float] | None = None,
+    marks: Mapping[str, float] | None = None,
+    title: str = "",
+) -> Picture:
+    """Four panels over epochs: loss, positive and negative similarity (cosine), learning rate.
+
+    Args:
+        log: rows as in a stage's ``log.csv`` or a table of columns: ``epoch``, ``lr`` and, per modality, ``loss/<name>``,
+            ``positive/<name>``, ``negative/<name>``; a value that is missing or empty leaves a gap.
+        references: horizontal lines in the loss panel, e.g. ``{"log(1 + K)": math.log1p(K)}``, the loss of knowing nothing.
+        marks: vertical lines by epoch, e.g. ``{"exchange": 151}``.
+        title: heading.
+
+    Raises:
+        DataError: no row, no ``epoch``, or no ``loss/<name>``.
+    """
+    table = columns(log)
+    names = [key.removeprefix("loss/") for key in table if key.startswith("loss/")]
+    if "epoch" not in table or not len(table["epoch"]) or not names:
+        raise DataError(f"a training log needs rows with 'epoch' and 'loss/<modality>', found the columns {sorted(table)}")
+    with palette.style():
+        figure = picture(11, 6.2)
+        panels = figure.subplots(2, 2, sharex=True).ravel()
+        for axes, (kind, text) in zip(panels, PANELS.items(), strict=False):
+            for number, name in enumerate(names):
+                if f"{kind}/{name}" in table:
+                    _line(axes, table["epoch"], table[f"{kind}/{name}"], palette.series_colour(name, number), palette.label(name))
+            axes.set_ylabel(text)
+        for text, value in (references or {}).items():
+            panels[0].axhline(value, color="#555555", lw=1.2, ls=(0, (5, 3)), label="_reference")
+            right = panels[0].get_yaxis_transform()  # across the panel, at a loss
+            panels[0].annotate(f"{text} = {value:.2f}", (1, value), (0, 2), right, "offset points", ha="right", fontsize=9)
+        if "lr" in table:
+            _line(panels[3], table["epoch"], table["lr"], "#333333", "learning rate")
+        panels[3].set(ylabel="learning rate", ylim=(0, None))
+        for axes in panels:
+            axes.grid(axis="y")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            for text, epoch in (marks or {}).items():
+                axes.axvline(epoch, color="#999999", lw=1, ls=":", label="_mark")
+                if axes is panels[0]:
+                    axes.text(epoch, 1, text, transform=axes.get_xaxis_transform(), ha="center", va="bottom", fontsize=9)
+        for axes in panels[2:]:
+            axes.set_xlabel("epoch")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(names), 6))
+        if title:
+            figure.suptitle(title)
+    return figure
+
+
+def columns(log: Log) -> dict[str, np.ndarray]:
+    """Rows or columns as float columns of one length, NaN where a row has no number."""
+    if isinstance(log, Mapping):
+        return {key: np.array([_number(v) for v in values]) for key, values in log.items()}
+    keys = list(dict.fromkeys(key for row in log for key in row))
+    return {key: np.array([_number(row.get(key)) for row in log]) for key in keys}
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+def _line(axes: Axes, x: np.ndarray, y: np.ndarray, colour: str, name: str) -> None:
+    axes.plot(x, y, color=colour, label=name, marker="o" if len(x) < 30 else "", ms=3.5)

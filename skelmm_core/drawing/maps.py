@@ -1,0 +1,161 @@
+"""Two-dimensional maps of features (t-SNE), coloured by class, subject or view, still and with hover."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from matplotlib.figure import SubFigure
+from matplotlib.lines import Line2D
+
+from skelmm_core.drawing import palette
+from skelmm_core.drawing.canvas import Picture, picture
+from skelmm_core.errors import DataError
+
+MANY = 3000  # points from which plotly draws on the graphics card
+
+
+def map_panels(
+    maps: Mapping[str, np.ndarray],
+    colourings: Mapping[str, np.ndarray],
+    class_names: Sequence[str] = (),
+    columns: int = 4,
+    title: str = "",
+) -> Picture:
+    """Every map in every colouring, one legend per colouring outside the panels.
+
+    Args:
+        maps: (N, 2) points by name, e.g. ``{"joint": ..., "fused": ...}``.
+        colourings: (N,) whole numbers by ``"class"``, ``"subject"`` or ``"view"`` (-1: unknown).
+        class_names: names of the classes by number.
+        columns: panels in a row.
+        title: heading.
+
+    Raises:
+        DataError: nothing to draw, or lengths that differ.
+    """
+    if not maps or not colourings:
+        raise DataError(f"a map figure needs at least one map and one colouring, found {len(maps)} and {len(colourings)}")
+    for name, points in maps.items():
+        _check(points, colourings, name)
+    across = min(len(maps), columns)
+    down = -(-len(maps) // across)
+    beside = len(maps) == 1  # one map: the colourings stand side by side
+    panel = 3.3 if across <= 2 else 2.5
+    wide = [panel * across + _legend_width(kind, np.unique(v), class_names, panel * down) for kind, v in colourings.items()]
+    tall = panel * down + 0.35
+    with palette.style():
+        if beside:
+            figure = picture(sum(wide), tall + 0.3)
+            parts = np.atleast_1d(figure.subfigures(1, len(colourings), width_ratios=wide))
+        else:
+            figure = picture(max(wide), tall * len(colourings) + 0.3)
+            parts = np.atleast_1d(figure.subfigures(len(colourings), 1))
+        for part, (kind, numbers) in zip(parts, colourings.items(), strict=True):
+            _block(part, maps, kind, np.asarray(numbers), across)
+            _legend(part, kind, np.unique(numbers), class_names, panel * down)
+        if title:
+            figure.suptitle(title)
+    return figure
+
+
+def map_hover(
+    points: np.ndarray,
+    colourings: Mapping[str, np.ndarray],
+    class_names: Sequence[str] = (),
+    names: Sequence[str] | None = None,
+    colour: str = "class",
+    title: str = "",
+) -> go.Figure:
+    """One map to look into: hovering shows class, subject, view and name of a clip, a click in the legend hides a group.
+
+    Args:
+        points: (N, 2).
+        colourings: (N,) whole numbers by "class", "subject", "view": all are shown on hover.
+        class_names: names of the classes by number.
+        names: N names of clips.
+        colour: the colouring that sets the colours.
+        title: heading.
+    """
+    _check(points, colourings, "map")
+    if colour not in colourings:
+        raise DataError(f"no colouring '{colour}' among {list(colourings)}")
+    lines = [[_word(kind, n, class_names) for n in numbers] for kind, numbers in colourings.items()]
+    lines += [] if names is None else [list(names)]
+    text = ["<br>".join(row) for row in zip(*lines, strict=True)]
+    numbers = np.asarray(colourings[colour])
+    trace = go.Scattergl if len(points) > MANY else go.Scatter
+    figure = go.Figure()
+    for number, (shade, _, symbol) in _styles(colour, np.unique(numbers)).items():
+        rows = np.flatnonzero(numbers == number)
+        place = np.round(np.asarray(points)[rows], 3).astype(np.float32)
+        marker = {"color": shade, "symbol": symbol, "size": 7, "line": {"width": 0.4, "color": "white"}}
+        figure.add_trace(trace(
+            x=place[:, 0], y=place[:, 1], mode="markers", name=_word(colour, number, class_names), marker=marker,
+            text=[text[i] for i in rows], hovertemplate="%{text}<extra></extra>",
+        ))  # fmt: skip
+    hidden = {"visible": False}
+    figure.update_layout(
+        template="none", title={"text": title}, height=600, margin={"l": 20, "r": 20, "t": 50, "b": 20}, hoverlabel={"align": "left"},
+        xaxis=hidden, yaxis={**hidden, "scaleanchor": "x"}, legend={"title": {"text": colour}, "font": {"size": 11}},
+    )  # fmt: skip
+    return figure
+
+
+def _check(points: np.ndarray, colourings: Mapping[str, np.ndarray], name: str) -> None:
+    if np.ndim(points) != 2 or np.shape(points)[1] != 2:
+        raise DataError(f"map '{name}' must be (N, 2), found {np.shape(points)}")
+    for kind, numbers in colourings.items():
+        if len(numbers) != len(points):
+            raise DataError(f"map '{name}' has {len(points)} points, the colouring '{kind}' {len(numbers)} values")
+
+
+def _styles(kind: str, found: np.ndarray) -> dict[int, tuple[str, str, str]]:
+    """(colour, matplotlib marker, plotly symbol) by number; subjects take the colours in turn, so that a few are far apart."""
+    if kind == "subject":
+        known = [int(n) for n in found if n >= 0]
+        return {int(n): palette.class_style(known.index(n) if n >= 0 else -1) for n in found}
+    return {int(n): palette.view_style(int(n)) if kind == "view" else palette.class_style(int(n)) for n in found}
+
+
+def _word(kind: str, number: int, class_names: Sequence[str]) -> str:
+    if number < 0:
+        return f"{kind} unknown"
+    return class_names[number] if kind == "class" and number < len(class_names) else f"{kind} {number}"
+
+
+def _legend_shape(kind: str, numbers: np.ndarray, class_names: Sequence[str], height: float) -> tuple[int, float]:
+    """Columns of a legend that fits into `height` inches, and the width of one column in inches."""
+    longest = max(len(_word(kind, n, class_names)) for n in numbers)
+    return -(-len(numbers) // max(int(height / 0.175), 1)), 0.36 + 0.066 * longest
+
+
+def _legend_width(kind: str, numbers: np.ndarray, class_names: Sequence[str], height: float) -> float:
+    columns, width = _legend_shape(kind, numbers, class_names, height)
+    return columns * width + 0.2
+
+
+def _block(part: SubFigure, maps: Mapping, kind: str, numbers: np.ndarray, across: int) -> None:
+    """All maps in one colouring."""
+    styles = _styles(kind, np.unique(numbers))
+    panels = part.subplots(-(-len(maps) // across), across, squeeze=False).ravel()
+    size = float(np.clip(6000 / max(len(numbers), 1), 4, 26))
+    for axes, (name, points) in zip(panels, maps.items(), strict=False):
+        for number, (colour, marker, _) in styles.items():
+            axes.scatter(*np.asarray(points)[numbers == number].T, s=size, c=colour, marker=marker, linewidths=0.2, edgecolors="white")
+        axes.set(xticks=[], yticks=[], title=palette.label(name) if len(maps) > 1 else f"{palette.label(name)}, by {kind}")
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_box_aspect(1)
+        axes.spines[:].set(visible=True, color="#CCCCCC")
+    for axes in panels[len(maps) :]:
+        axes.set_axis_off()
+
+
+def _legend(part: SubFigure, kind: str, found: np.ndarray, class_names: Sequence[str], height: float) -> None:
+    handles = []
+    for number, (colour, marker, _) in _styles(kind, found).items():
+        handles.append(Line2D([], [], ls="", marker=marker, color=colour, ms=5.5, mew=0, label=_word(kind, number, class_names)))
+    columns, _ = _legend_shape(kind, found, class_names, height)
+    spacing = {"handletextpad": 0.2, "columnspacing": 0.8, "labelspacing": 0.3}
+    part.legend(handles=handles, loc="outside right center", ncols=columns, title=kind, fontsize=8, **spacing)

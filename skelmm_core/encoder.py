@@ -1,0 +1,182 @@
+"""ST-GCN encoder of one modality (Yan et al., AAAI 2018, arXiv 1801.07455), in the size of CrosSCLR and IKEM.
+
+Input (N, 3, T, V, M) -> bodies folded into the batch -> BatchNorm over V*3 -> ten blocks -> mean over T, V and bodies:
+the feature -> two linear layers: the embedding. Inside, tensors are (B, T, V, C): channels last keeps the 1x1
+convolutions plain matrix products and lets the temporal convolution run in its fastest layout on CPU and GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.norm import Norm1d, Norm2d
+from skelmm_core.skeletons import Skeleton
+
+# A graph convolution of at most this many outputs (V * C_out) runs as one dense matrix product: more arithmetic, but one
+# large product instead of many small ones. Measured on two AVX-512 cores, where bfloat16 products are cheaper.
+DENSE_LIMIT = {torch.float32: 512, torch.bfloat16: 800}
+
+
+@dataclass(frozen=True)
+class EncoderShape:
+    """Sizes of an encoder; the defaults are the published ones (836,800 parameters with a 60-way classifier)."""
+
+    hidden: int = 16
+    features: int = 256
+    embedding: int = 128
+    dropout: float = 0.5
+    bodies: str = "all"  # "all": empty bodies are encoded and averaged in, as published; "present": they never enter
+
+    def __post_init__(self) -> None:
+        if self.bodies not in ("all", "present"):
+            raise SettingsError(f"bodies must be 'all' or 'present', found '{self.bodies}'")
+
+    def channels(self) -> list[tuple[int, int, int]]:
+        """(in, out, stride) of the ten blocks."""
+        h = self.hidden
+        outs = [h, h, h, h, 2 * h, 2 * h, 2 * h, 4 * h, 4 * h, self.features]
+        return [(i, o, 2 if n in (4, 7) else 1) for n, (i, o) in enumerate(zip([3, *outs], outs, strict=False))]
+
+
+class GraphConv(nn.Module):
+    """1x1 convolution to 3 subsets, then aggregation over the graph with learned edge importance.
+
+    out[t, w, c] = sum_k sum_v (W_k x[t, v] + b_k)[c] (A_k * importance_k)[v, w]
+    """
+
+    def __init__(self, c_in: int, c_out: int, joints: int):
+        super().__init__()
+        self.conv = nn.Conv2d(c_in, 3 * c_out, 1)
+        self.importance = nn.Parameter(torch.ones(3, joints, joints))
+        self.c_in, self.c_out = c_in, c_out
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        b, t, v, _ = x.shape
+        graph = adjacency * self.importance  # (3, V, W)
+        weight = self.conv.weight.view(3, self.c_out, self.c_in)
+        if v * self.c_out <= DENSE_LIMIT.get(x.dtype, 0):
+            kernel = torch.einsum("kvw,koi->viwo", graph, weight).reshape(v * self.c_in, v * self.c_out)
+            bias = torch.einsum("kvw,ko->wo", graph, self.conv.bias.view(3, self.c_out)).reshape(-1)
+            return torch.addmm(bias.to(x.dtype), x.reshape(b * t, -1), kernel.to(x.dtype)).view(b, t, v, self.c_out)
+        y = F.linear(x, weight.reshape(-1, self.c_in), self.conv.bias)  # (B, T, V, 3*C')
+        y = y.view(b * t, v * 3, self.c_out)
+        return torch.matmul(graph.permute(2, 1, 0).reshape(v, v * 3), y).view(b, t, v, self.c_out)
+
+
+class Block(nn.Module):
+    """Graph convolution, BN, ReLU, 9x1 temporal convolution, BN, dropout, residual, ReLU; (B, T, V, C) -> (B, T / stride, V, C')."""
+
+    def __init__(self, c_in: int, c_out: int, stride: int, joints: int, dropout: float, first: bool):
+        super().__init__()
+        self.graph = GraphConv(c_in, c_out, joints)
+        self.norm1 = Norm2d(c_out)
+        self.temporal = nn.Conv2d(c_out, c_out, (9, 1), (stride, 1), (4, 0))
+        self.norm2 = Norm2d(c_out)
+        self.dropout = 0.0 if first else dropout
+        self.first, self.stride = first, stride
+        self.shortcut: nn.Module | None = None
+        if not first and (c_in != c_out or stride != 1):
+            # Strides are taken before the 1x1 convolution: oneDNN's strided one writes past its memory in the backward pass (torch 2.13,
+            # several threads, channels last, fewer than 16 channels in, some batch sizes).
+            self.shortcut = nn.Sequential(nn.Conv2d(c_in, c_out, 1), Norm2d(c_out))
+
+    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
+        y = self.graph(x, adjacency).permute(0, 3, 1, 2)  # (B, C', T, V), channels last in memory
+        y = F.relu(self.norm1(y), inplace=True)
+        y = self.norm2(self.temporal(y))
+        if self.dropout and self.training:
+            y = F.dropout(y, self.dropout, inplace=True)
+        if not self.first:
+            x = x[:, :: self.stride].permute(0, 3, 1, 2)
+            y = y + (x if self.shortcut is None else self.shortcut(x))
+        return F.relu(y, inplace=True).permute(0, 2, 3, 1)  # (B, T', V, C')
+
+
+class Encoder(nn.Module):
+    """One branch: `encoder(x (N, 3, T, V, M)) -> (feature (N, features), embedding (N, embedding))`; the embedding is not normalised."""
+
+    def __init__(self, skeleton: Skeleton, shape: EncoderShape = EncoderShape(), in_channels: int = 3, head_width: int | None = None):
+        super().__init__()
+        self.shape, self.skeleton, self.in_channels = shape, skeleton, in_channels
+        joints = len(skeleton)
+        self.register_buffer("adjacency", torch.from_numpy(skeleton.adjacency()))
+        self.input_norm = Norm1d(joints * in_channels)
+        channels = shape.channels()
+        channels[0] = (in_channels, *channels[0][1:])
+        self.blocks = nn.ModuleList(Block(i, o, s, joints, shape.dropout, n == 0) for n, (i, o, s) in enumerate(channels))
+        width = shape.features if head_width is None else head_width
+        self.head = nn.Sequential(nn.Linear(shape.features, width), nn.ReLU(), nn.Linear(width, shape.embedding))
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        feature = self.feature(x)
+        return feature, self.head(feature)
+
+    def feature(self, x: Tensor) -> Tensor:
+        """(N, C, T, V, M) -> (N, features), the mean over frames, joints and bodies."""
+        n, c, t, v, m = x.shape
+        if c != self.in_channels or v != len(self.skeleton):
+            raise DataError(
+                f"the encoder expects (N, {self.in_channels}, T, {len(self.skeleton)}, M) for skeleton '{self.skeleton.name}', "
+                f"found {tuple(x.shape)}"
+            )
+        x = x.permute(0, 4, 2, 3, 1).reshape(n * m, t, v, c)  # (B, T, V, C)
+        if self.shape.bodies == "all" or m == 1:
+            return self._encode(x).view(n, m, -1).mean(dim=1)
+        present = x.abs().amax(dim=(1, 2, 3)) > 0  # (B,)
+        present.view(n, m)[:, 0] = True  # a clip always has a first body, however still
+        rows = present.nonzero().squeeze(1)
+        feature = self._encode(x[rows])
+        total = torch.zeros(n, feature.shape[1], dtype=feature.dtype, device=feature.device).index_add(0, rows // m, feature)
+        return total / present.view(n, m).sum(dim=1, keepdim=True)
+
+    def _encode(self, x: Tensor) -> Tensor:
+        b, t, v, c = x.shape
+        x = self.input_norm(x.reshape(b * t, v * c)).view(b, t, v, c)
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        for block in self.blocks:
+            x = block(x, self.adjacency)
+        return x.mean(dim=(1, 2), dtype=torch.promote_types(x.dtype, torch.float32))  # (B, features)
+
+
+def initialise(module: nn.Module, scheme: str, generator: torch.Generator) -> None:
+    """Fill all weights of a module from a generator, in place.
+
+    ``"published"``: conv and linear N(0, 0.02), BN weight N(1, 0.02), biases 0.
+    ``"scaled"``: conv and linear N(0, 2 / fan_in) (He et al. 2015), BN weight 1, biases 0; what small data sets need:
+    with 0.02 the embeddings start so alike that a few hundred steps are spent on leaving log(1 + K).
+    """
+    if scheme not in ("published", "scaled"):
+        raise SettingsError(f"initialisation must be 'published' or 'scaled', found '{scheme}'")
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            fan_in = layer.weight[0].numel()
+            layer.weight.data.normal_(0, 0.02 if scheme == "published" else (2 / fan_in) ** 0.5, generator=generator)
+            nn.init.zeros_(layer.bias)
+        elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            if scheme == "published":
+                layer.weight.data.normal_(1, 0.02, generator=generator)
+            else:
+                nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
+
+
+class Branches(nn.ModuleDict):
+    """One encoder per modality, by name; called with a dict of modalities it returns stacked tensors in the dict's own order of branches.
+
+    `branches(inputs) -> (features (S, N, F), embeddings (S, N, D))`
+    """
+
+    def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+        pairs = [encoder(inputs[name]) for name, encoder in self.items()]
+        return torch.stack([f for f, _ in pairs]), torch.stack([e for _, e in pairs])
+
+    @torch.no_grad()
+    def features(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Features only, without gradient: name -> (N, F)."""
+        return {name: encoder.feature(inputs[name]) for name, encoder in self.items()}

@@ -1,0 +1,202 @@
+"""One experiment: a data set, a protocol and settings, and everything that is made from them, made when first asked for.
+
+Each stage's result lives in a folder named after what decides it, ``<out>/stages/<stage>-<digest>``: settings, data and
+the stage that it builds on. A finished stage is found again, an interrupted one goes on, and nothing is ever overwritten
+by a run with other settings.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from skelmm_core import batches, checkpoints, clips, protocols, settings, skeletons
+from skelmm_core.batches import Batches
+from skelmm_core.encoder import Branches
+from skelmm_core.errors import SettingsError
+from skelmm_core.evaluation import features
+from skelmm_core.evaluation.scores import Scores, score
+from skelmm_core.files import replacing
+from skelmm_core.settings import Distill
+from skelmm_core.stages.contrast import Contrast, take_over
+from skelmm_core.stages.distill import Distillation
+from skelmm_core.stages.loop import Loop, Row
+
+SAMPLE = "sample"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished stage: its model, one log row per epoch, its folder, and whether it was found rather than trained now."""
+
+    model: torch.nn.Module
+    rows: list[Row]
+    folder: Path
+    found: bool
+
+    @property
+    def seconds(self) -> float:
+        return sum(row["seconds"] for row in self.rows)
+
+
+class Experiment:
+    """Data, settings and stages under one output folder.
+
+    Args:
+        data: a clips file, or ``"sample"`` for the built-in generated motion (made in `out` when it is not there).
+        out: folder for everything that is made.
+        preset, smoke, overrides: as in `settings.resolve("distill", ...)`; overrides that are None count as not given.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        on_step, on_epoch: callbacks of the training loops, for live plots.
+    """
+
+    def __init__(self, data: str | Path = SAMPLE, out: str | Path = "outputs/run", preset: str = "described", device: str = "auto",
+                 smoke: bool = False, on_step: Callable | None = None, on_epoch: Callable | None = None, **overrides: Any):  # fmt: skip
+        self.data, self.out, self.preset, self.smoke = str(data), Path(out), preset, smoke
+        self.settings: Distill = settings.resolve("distill", preset, smoke, **overrides)
+        self.on_step, self.on_epoch = on_step, on_epoch
+        self.fabric = make_fabric(device, self.settings.precision)
+
+    @cached_property
+    def clips(self) -> clips.Clips:
+        return clips.open_clips(self._sample() if self.data == SAMPLE else self.data)
+
+    @cached_property
+    def split(self) -> protocols.Split:
+        return protocols.split(self.clips, self.settings.protocol)
+
+    @cached_property
+    def train(self) -> Batches:
+        return self._load(self.split.train)
+
+    @cached_property
+    def test(self) -> Batches:
+        return self._load(self.split.test)
+
+    def check(self, distil: bool = False) -> None:
+        """Raises for data, a protocol or a skeleton that can't be used, before anything is trained; `distil`: for students, too."""
+        if self.settings.skeleton != "native":
+            skeletons.mapping(self.clips.skeleton, skeletons.get(self.settings.skeleton))
+        protocols.split(self.clips, self.settings.protocol)
+        if distil:
+            self._check_students()
+
+    def _check_students(self) -> None:
+        s = self.settings
+        unseen = [name for name in s.student_names if name not in s.names]
+        if unseen:
+            raise SettingsError(f"students={s.students} asks for {', '.join(unseen)}, which the teacher's modalities={s.modalities} lack")
+
+    def pretrain(self, until: int | None = None) -> Trained:
+        """Stage 1: each modality alone; `until` stops after so many epochs."""
+        s = settings.narrow(self.settings, "pretrain")
+        return self._stage("pretrain", s, lambda: Contrast(s, self.train.skeleton), s.epochs, stop=until, keep=(s.exchange_epoch,))
+
+    def exchange(self, **changes: Any) -> Trained:
+        """Stage 2, from stage 1's checkpoint at `exchange_epoch` on; `changes` to the settings, e.g. ``modalities="joint,bone"``."""
+        s = settings.narrow(self.settings, "exchange", **changes)
+        if not s.exchange_epoch < s.epochs:
+            raise SettingsError(f"no epoch is left for exchange: epochs={s.epochs}, exchange_from={s.exchange_from}; raise epochs")
+        if len(s.names) < 2 and s.exchange != "none":
+            raise SettingsError(f"exchange '{s.exchange}' needs at least two modalities, found {s.modalities}")
+        parent = self.pretrain_folder() / f"epoch-{s.exchange_epoch:04d}.pt"
+        if not parent.exists():
+            self.pretrain(until=s.exchange_epoch)
+        momentum: dict[str, torch.Tensor] = {}
+
+        def build() -> Contrast:
+            model = Contrast(s, self.train.skeleton)
+            saved = checkpoints.load(parent)
+            take_over(model, saved["model"], self.settings.names)
+            momentum.update(saved["momentum"])
+            return model
+
+        call = {"exchange": s.exchange}
+        identity = {"parent": self.pretrain_folder().name}
+        return self._stage("exchange", s, build, s.epochs, start=s.exchange_epoch, call=call, momentum=momentum, identity=identity)
+
+    def distill(self) -> Trained:
+        """Stage 3: students from the teacher that `exchange()` gives."""
+        s = self.settings
+        self._check_students()
+        teacher = self.exchange()
+        return self._stage("distill", s, lambda: Distillation(s, self.train.skeleton, teacher.model.query), s.student_epochs,
+                           identity={"parent": teacher.folder.name})  # fmt: skip
+
+    def untrained(self) -> Branches:
+        """The query encoders as stage 1 starts them: what every trained result must beat."""
+        return Contrast(settings.narrow(self.settings, "pretrain", queue=1), self.train.skeleton).query.to(self.fabric.device)
+
+    def features(self, branches: Branches) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """Frozen features of train and test clips in float32, name -> (N, F) on the CPU."""
+        branches.to(self.fabric.device)
+        return tuple(
+            {name: f.float().cpu() for name, f in features.extract(branches, part, self.settings.unit_axis).items()}
+            for part in (self.train, self.test)
+        )
+
+    def score(self, branches: Branches | tuple[dict, dict], names: Iterable[str] | None = None) -> Scores:
+        """Linear probes and kNN of branches (or of features that were extracted before), train split -> test split."""
+        train, test = branches if isinstance(branches, tuple) else self.features(branches)
+        return score(train, self.train.labels.cpu(), test, self.test.labels.cpu(), len(self.clips.class_names), self.settings, names)
+
+    def pretrain_folder(self) -> Path:
+        return self._folder("pretrain", self._identity("pretrain", settings.narrow(self.settings, "pretrain"), {}))
+
+    def _identity(self, stage: str, s: settings.Evaluate, more: dict) -> dict[str, Any]:
+        source = {"content": self.clips.content, "protocol": self.split.name, "clips": len(self.split.train)}
+        return {"stage": stage, "settings": settings.training_fields(s), "data": source, **more}
+
+    def _folder(self, stage: str, identity: dict) -> Path:
+        return self.out / "stages" / f"{stage}-{settings.digest(identity)}"
+
+    def _stage(self, stage: str, s, build: Callable, epochs: int, *, start: int = 0, stop: int | None = None, keep: tuple[int, ...] = (),
+               call: dict | None = None, momentum: dict | None = None, identity: dict | None = None) -> Trained:  # fmt: skip
+        identity = self._identity(stage, s, identity or {})
+        folder = self._folder(stage, identity)
+        if not (folder / "settings.json").exists():
+            with replacing(folder / "settings.json") as file:
+                file.write(json.dumps(identity, indent=1).encode())
+        loop = Loop(
+            self.fabric, build(), s, self.train, folder, title=f"{stage} {len(s.names)} modalities", epochs=epochs, start=start, stop=stop,
+            call=call or {}, identity=identity, keep=keep, on_step=self.on_step, on_epoch=self.on_epoch,
+        )  # fmt: skip
+        rows = loop.run(momentum)
+        loop.model.eval()
+        return Trained(loop.model, rows, folder, found=loop.found)
+
+    def _load(self, rows) -> Batches:
+        return batches.load(self.clips, rows, self.settings.frames, self.settings.skeleton, self.settings.view, self.fabric.device)
+
+    def _sample(self) -> Path:
+        from skelmm_core.sources import sample
+
+        path = self.out / "clips" / f"generated_motion{'_smoke' if self.smoke else ''}_{sample.VERSION}.clips"
+        if not path.exists():
+            clips.write(path, sample.read(**(sample.SMOKE if self.smoke else {})))
+        return path
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Fabric for one process on a named device; ``precision="auto"`` is bf16 autocast where the hardware multiplies bfloat16 fast."""
+    kind, _, number = device.partition(":")
+    if kind == "auto":
+        kind = "cuda" if torch.cuda.is_available() else "cpu"
+    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
+        raise SettingsError(f"device must be auto, cpu, cuda or cuda:N, found '{device}'")
+    there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
+    if int(number or 0) >= there:
+        raise SettingsError(f"device '{device}' was asked for, but this machine has {there} device(s) of that kind; use device=cpu or auto")
+    if precision == "auto":
+        fast = torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and torch.cpu._is_avx512_bf16_supported()
+        precision = "bf16-mixed" if fast else "32-true"
+    if precision == "16-mixed" and kind == "cpu":
+        raise SettingsError("precision=16-mixed needs a GPU; on the CPU use bf16-mixed or 32-true")
+    return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)

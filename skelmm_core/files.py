@@ -1,0 +1,48 @@
+"""Writing a file so that it is either whole or not there."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from skelmm_core.errors import DataError, SkelmmError
+
+_ADVICE = {
+    errno.ENOSPC: "free some space or choose another disk",
+    errno.EDQUOT: "free some of your quota or choose another disk",
+    errno.EROFS: "the disk is read-only: choose another folder",
+    errno.EACCES: "you may not write there: choose another folder",
+    errno.EPERM: "you may not write there: choose another folder",
+    errno.EISDIR: "that is a folder: name a file",
+    errno.ENOTDIR: "a part of that path is a file: choose another folder",
+}
+
+
+@contextmanager
+def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterator[BinaryIO]:
+    """A binary file that becomes `path` when the block ends, and vanishes when the block raises.
+
+    It is written beside `path` (whose folder is made if needed), flushed to the disk and renamed, so a file that was
+    there stays whole until the new one is complete. The block must turn failures of what it reads into errors of its
+    own: an `OSError` here is taken for a failed write and raised as `error`, saying what to do.
+    """
+    path = Path(path)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except BaseException as problem:
+        with suppress(OSError):
+            part.unlink()
+        if isinstance(problem, OSError):
+            advice = _ADVICE.get(problem.errno, "check the folder and the disk")
+            raise error(f"can't write '{path}': {problem.strerror or problem}; nothing was left behind; {advice}") from problem
+        raise

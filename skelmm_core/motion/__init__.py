@@ -1,0 +1,1 @@
+"""Generated motion: performers, actions and cameras behind the built-in sample (`skelmm_core.sources.sample`)."""

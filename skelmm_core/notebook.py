@@ -1,0 +1,249 @@
+"""What the numbered notebooks share: where results go, how they are shown, what is written down.
+
+A notebook holds prose, formulas and calls; this file keeps the plumbing out of its sight. `start` gives a `Session`, whose
+`exp` does the work, and whose `finish` writes ``metrics.json`` beside the figures.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from IPython.display import Markdown, display
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from skelmm_core import drawing
+from skelmm_core.drawing.palette import label
+from skelmm_core.encoder import Branches
+from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.evaluation.diagnosis import difference_error
+from skelmm_core.evaluation.metrics import binomial_error
+from skelmm_core.experiment import SAMPLE, Experiment
+from skelmm_core.files import replacing
+
+__all__ = ["LiveCurves", "Session", "accuracy", "compare", "embeddings", "interactive", "join", "label", "plain", "start", "table"]
+
+RENDERER = "plotly_mimetype+notebook_connected"  # shows in JupyterLab and in exported HTML, and puts no plotly.js into the file
+
+
+def start(notebook: str, parameters: Mapping[str, Any]) -> Session:
+    """Open the experiment that a notebook's parameters describe, and say at the top what it runs on.
+
+    Args:
+        notebook: the notebook's file name without its ending, e.g. ``"03_ikem"``.
+        parameters: what the parameters cell holds: data, out, preset, device, smoke, and settings by their own names (None: as the
+            preset says). Relative `data` and `out` start from the repository, wherever the notebook's kernel runs.
+
+    Raises `SettingsError` for an unknown parameter, `DataError` or `ProtocolError` for data or a split that can't be used.
+    """
+    given = dict(parameters)
+    base = repository(notebook)
+    out = base / Path(given.pop("out")).expanduser()
+    data = given.pop("data")
+    data = data if data == SAMPLE else str(base / Path(data).expanduser())
+    exp = Experiment(data=data, out=out, on_epoch=LiveCurves() if interactive() else None, **given)
+    exp.check(distil=notebook[:2] in ("04", "05"))
+    session = Session(notebook, exp)
+    session.say(session.opening())
+    return session
+
+
+def repository(notebook: str) -> Path:
+    """The folder that relative paths start from: the nearest from the working folder up that holds ``notebooks/<notebook>.ipynb``,
+    else the one that this package was installed from, else the working folder."""
+    here = Path.cwd()
+    for folder in (here, *here.parents, Path(__file__).resolve().parents[1]):
+        if (folder / "notebooks" / f"{notebook}.ipynb").is_file():
+            return folder
+    return here
+
+
+def interactive() -> bool:
+    """Whether somebody may be looking on: a kernel that a Jupyter server or an editor started, not papermill."""
+    return "JPY_SESSION_NAME" in os.environ or "VSCODE_PID" in os.environ
+
+
+class LiveCurves:
+    """`on_epoch` callback: one figure per training stage that follows the log, drawn anew at most every `pause` seconds."""
+
+    def __init__(self, pause: float = 5.0):
+        self.pause, self.handle, self.stage, self.last, self.drawn = pause, None, (), 0, 0.0
+
+    def __call__(self, epoch: int, rows: Sequence[Mapping[str, float]]) -> None:
+        stage = (rows[0]["epoch"], *rows[0])
+        if stage != self.stage or epoch < self.last:
+            self.stage, self.handle, self.drawn = stage, None, 0.0
+        self.last = epoch
+        if time.monotonic() - self.drawn < self.pause:
+            return
+        self.drawn = time.monotonic()
+        figure = drawing.training_curves(rows, title=f"in training: epoch {epoch}")
+        if self.handle is None:
+            self.handle = display(figure, display_id=True)
+        else:
+            self.handle.update(figure)
+
+
+class Session:
+    """One run of one notebook. `exp`: the experiment; `folder`: where its ``metrics.json`` and ``figures/`` go."""
+
+    def __init__(self, notebook: str, exp: Experiment):
+        self.notebook, self.exp = notebook, exp
+        self.folder = exp.out / notebook
+        self.began = time.perf_counter()
+
+    @property
+    def clips(self) -> int:
+        """Number of test clips behind every accuracy."""
+        return len(self.exp.split.test)
+
+    def run(self) -> dict[str, Any]:
+        """What this run is, for ``metrics.json``."""
+        exp, clips, split = self.exp, self.exp.clips, self.exp.split
+        return {
+            "preset": exp.preset, "seed": exp.settings.seed, "device": str(exp.fabric.device), "smoke": exp.smoke,
+            "precision": str(exp.fabric._precision.precision),
+            "data": {
+                "title": clips.title, "content": clips.content, "clips": len(clips), "train": len(split.train), "test": len(split.test),
+                "protocol": split.name, "generated": clips.generated,
+            },
+        }  # fmt: skip
+
+    def opening(self) -> str:
+        run, clips = self.run(), self.exp.clips
+        data = run["data"]
+        lines = []
+        if data["generated"]:
+            lines.append(
+                "> **This run uses generated motion.** Nobody performed these clips: they show that the method works from end to end, "
+                "and they say nothing about how well it recognises real motion."
+            )
+        if run["smoke"]:
+            lines.append("> **Smoke run.** Sizes are cut down to see that everything runs; no accuracy below means anything.")
+        lines.append(
+            f"**Data**: {clips.title}, {data['clips']} clips of {len(clips.class_names)} classes, skeleton {clips.skeleton.name}. "
+            f"**Protocol** {data['protocol']}: {data['train']} clips train, {data['test']} test.  \n"
+            f"**Run**: preset {run['preset']}, seed {run['seed']}, {run['device']}, precision {run['precision']}; "
+            f"results go to `{self.folder}`."
+        )
+        return "\n\n".join(lines)
+
+    def say(self, text: str) -> None:
+        """Show Markdown: the sentences whose numbers come from the run."""
+        display(Markdown(text))
+
+    def table(self, rows: Iterable[Mapping[str, Any]], digits: int = 1) -> None:
+        """Show rows, column -> value, as a table; floats with so many digits, None and NaN as a dash."""
+        self.say(table(rows, digits))
+
+    def figure(self, figure: Figure, name: str) -> Figure:
+        """Save a matplotlib figure as ``figures/<name>.png`` and show it."""
+        drawing.save(figure, self.folder / "figures" / f"{name}.png")
+        display(figure)
+        return figure
+
+    def live(self, figure: Any) -> None:
+        """Show a plotly figure that stays alive in the saved notebook."""
+        figure.show(renderer=RENDERER)
+
+    def finish(self, headline: Mapping[str, float | str], signs: Sequence[str], **details: Any) -> Path:
+        """Write ``metrics.json``: what ran, the figures that matter most, signs of failure, and `details`; show the first three.
+
+        Accuracies are percent of the test clips. Numbers of NumPy and torch become plain ones, NaN becomes null.
+        """
+        values = {
+            "notebook": self.notebook, "run": self.run(), "headline": headline, "signs_of_failure": list(signs),
+            "notebook_seconds": time.perf_counter() - self.began, **details,
+        }  # fmt: skip
+        path = self.folder / "metrics.json"
+        with replacing(path) as file:
+            file.write(json.dumps(plain(values), indent=1, allow_nan=False, ensure_ascii=False).encode())
+        self.say(table([{"result": name, "value": value} for name, value in headline.items()]))
+        listed = "\n".join(f"- {sign}" for sign in signs)
+        self.say(f"**Signs of failure**\n\n{listed}" if signs else "**Signs of failure**: none of those looked for.")
+        self.say(f"Written to `{path}` after {values['notebook_seconds']:.0f} s.")
+        return path
+
+
+def table(rows: Iterable[Mapping[str, Any]], digits: int = 1) -> str:
+    """Rows, column -> value, as a Markdown table with the columns of the first row; a row may leave columns out."""
+    rows = list(rows)
+    if not rows:
+        raise DataError("a table needs at least one row, found none")
+    columns = list(rows[0])
+    numeric = [c for c in columns if any(isinstance(row.get(c), (int, float)) for row in rows)]
+    rule = ["---:" if c in numeric else ":---" for c in columns]
+    body = [[_cell(row.get(c), digits) for c in columns] for row in rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in (columns, rule, *body))
+
+
+def _cell(value: Any, digits: int) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.{digits}f}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return str(value).replace("|", "\\|")
+
+
+def plain(value: Any) -> Any:
+    """Plain JSON values of nested results: arrays as lists, named tuples and dataclasses as dicts, NaN and infinity as None."""
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return plain(dataclasses.asdict(value))
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    if isinstance(value, (np.ndarray, np.generic, Tensor)):
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    raise SettingsError(f"metrics must be plain numbers, strings, lists or dicts, found {type(value).__name__} {value!r}")
+
+
+def compare(name: str, percent: float, other: str, than: float, clips: int) -> str:
+    """Two accuracies on the same number of test clips in one sentence that claims no more than the clips can bear.
+
+    The yardstick is the standard error of the difference of two binomial shares; that of other seeds is not in it.
+    """
+    gap, error = percent - than, difference_error(percent, than, clips)
+    pair = f"{name} {percent:.1f} %, {other} {than:.1f} %"
+    standard = f"standard error {error:.1f} points on {clips} test clips"
+    if abs(gap) <= error:
+        return f"{pair}: the difference of {gap:+.1f} points is within what chance does ({standard}), so none is seen."
+    if abs(gap) <= 2 * error:
+        return f"{pair}: {gap:+.1f} points, more than the {standard}, less than twice that: a hint, not a proof."
+    return f"{pair}: {gap:+.1f} points, {abs(gap) / error:.1f} times the {standard}: more than chance does; other seeds are not in this."
+
+
+def accuracy(percent: float, clips: int) -> str:
+    """``"71.3 ± 2.2 %"``, with the binomial standard error."""
+    return f"{percent:.1f} ± {binomial_error(percent, clips):.1f} %"
+
+
+@torch.no_grad()
+def embeddings(branches: Branches, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Embeddings (N, D) of features (N, F) that `Experiment.features` gave, by branch."""
+    return {name: branches[name].head(f.to(next(branches[name].parameters()).device)).float().cpu() for name, f in features.items()}
+
+
+def join(words: Iterable[str]) -> str:
+    """``"a, b and c"``."""
+    words = list(words)
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"

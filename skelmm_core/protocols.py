@@ -1,0 +1,178 @@
+"""Protocols: which clips train and which test.
+
+Every protocol is an expression over the columns of a clips file that says which clips train, such as
+``subject % 2 == 1`` or ``view in (1, 2) and repetition < 3``; the rest tests. ``A / B`` names both parts, and clips of neither
+are left out. The named protocols below are such expressions too; to add one, write one line.
+
+Expressions are parsed, never evaluated as Python: columns, integers, comparisons, and / or / not, and + - * // % are all there is.
+"""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from skelmm_core.clips import Clips
+from skelmm_core.errors import ProtocolError, nearest
+
+# Training performers of NTU RGB+D 60 (up to 40) and 120 (all); no performer above 40 is in NTU RGB+D 60, so one list serves both.
+NTU_TRAINING_PERFORMERS = (
+    *(1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38),
+    *(45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103),
+)
+NAMED: dict[str, str] = {
+    "cross-subject": f"subject in {NTU_TRAINING_PERFORMERS}",
+    "cross-view": "view in (2, 3)",
+    "cross-setup": "setup % 2 == 0",
+    "odd-even-subjects": "subject % 2 == 1",
+}
+LISTS = {"train-subjects": "subject", "train-views": "view", "train-setups": "setup", "train-repetitions": "repetition"}
+_OPERATORS = {
+    ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
+    ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.FloorDiv: operator.floordiv, ast.Mod: operator.mod,
+}  # fmt: skip
+
+
+class Split(NamedTuple):
+    """Clip numbers of the training and the test part, int64 and ascending, and the protocol that drew the line."""
+
+    train: np.ndarray
+    test: np.ndarray
+    name: str
+
+
+def split(clips: Clips, protocol: str = "") -> Split:
+    """Divide a clips file into train and test; "" stands for the file's own protocol.
+
+    Raises `ProtocolError` for an unknown or malformed protocol, one that uses a column with unknown values, parts that overlap,
+    an empty part, and a class of the file that is missing from a part.
+    """
+    name = protocol.strip() or clips.protocol
+    if not name:
+        raise ProtocolError(f"'{clips.path}' names no protocol of its own; name one ({', '.join(_forms())})")
+    train, *test = (_mask(part, name, clips) for part in _expression(name).split(" / "))
+    if len(test) > 1:
+        raise ProtocolError(f"protocol '{name}' has more than one ' / '; expected 'training part' or 'training part / test part'")
+    test = test[0] if test else ~train
+    _check(clips, name, train, test)
+    return Split(np.flatnonzero(train), np.flatnonzero(test), name)
+
+
+def _forms() -> list[str]:
+    return [*NAMED, *(f"{key}:1,2" for key in LISTS), "or an expression like 'subject % 2 == 1'"]
+
+
+def _expression(name: str) -> str:
+    """The expression that a protocol's name stands for; an expression stands for itself."""
+    if name in NAMED:
+        return NAMED[name]
+    key, colon, numbers = name.partition(":")
+    if colon and key.strip() in LISTS:
+        if not re.fullmatch(r"\s*\d+\s*(,\s*\d+\s*)*", numbers):
+            raise ProtocolError(f"protocol '{name}': expected numbers after the colon, as in '{key}:1,2', found '{numbers}'")
+        return f"{LISTS[key.strip()]} in ({numbers},)"
+    if re.fullmatch(r"[\w-]+(:.*)?", name) and "-" in name:
+        raise ProtocolError(f"unknown protocol '{name}'{nearest(key if colon else name, [*NAMED, *LISTS])}; known: {', '.join(_forms())}")
+    return name
+
+
+def _mask(text: str, name: str, clips: Clips) -> np.ndarray:
+    """(N,) bool: the clips for which an expression holds."""
+    try:
+        tree = ast.parse(text.strip(), mode="eval")
+        with np.errstate(all="raise"):
+            value = _value(tree.body, name, clips)
+    except (SyntaxError, ValueError, RecursionError, MemoryError, ArithmeticError) as problem:
+        raise ProtocolError(f"protocol '{name}' can't be understood ({problem}); expected {', '.join(_forms())}") from problem
+    return np.broadcast_to(_truth(value, name), len(clips))
+
+
+def _value(node: ast.expr, name: str, clips: Clips) -> np.ndarray | int:
+    """Value of an expression: int64 or bool, (N,) or a single one."""
+    match node:
+        case ast.Constant(value=int() as number) if not isinstance(number, bool):
+            return np.int64(number)
+        case ast.Name(id=column):
+            return _column(column, name, clips)
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            return -_number(_value(operand, name, clips), name)
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            return ~_truth(_value(operand, name, clips), name)
+        case ast.BoolOp(op=op, values=parts):
+            joined = np.logical_and if isinstance(op, ast.And) else np.logical_or
+            return joined.reduce(np.broadcast_arrays(*(_truth(_value(p, name, clips), name) for p in parts)))
+        case ast.BinOp(op=op, left=left, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_number(_value(left, name, clips), name), _number(_value(right, name, clips), name))
+        case ast.Compare(left=left, ops=ops, comparators=others):
+            result, last = np.True_, _number(_value(left, name, clips), name)
+            for op, other in zip(ops, others, strict=True):
+                if isinstance(op, ast.In | ast.NotIn):
+                    result = result & (np.isin(last, _members(other, name)) ^ isinstance(op, ast.NotIn))
+                elif type(op) in _OPERATORS:
+                    value = _number(_value(other, name, clips), name)
+                    result, last = result & _OPERATORS[type(op)](last, value), value
+                else:
+                    raise ProtocolError(f"protocol '{name}': 'is' is not understood; compare with == or !=")
+            return result
+    raise ProtocolError(
+        f"protocol '{name}': '{ast.unparse(node)}' is not understood; use columns, integers, comparisons, + - * // % and and / or / not"
+    )
+
+
+def _members(node: ast.expr, name: str) -> list[int]:
+    if isinstance(node, ast.Tuple | ast.List | ast.Set):
+        numbers = [e.value for e in node.elts if isinstance(e, ast.Constant) and type(e.value) is int]
+        if len(numbers) == len(node.elts):
+            return numbers
+    raise ProtocolError(f"protocol '{name}': expected a list of integers after 'in', as in 'view in (1, 2)', found '{ast.unparse(node)}'")
+
+
+def _column(column: str, name: str, clips: Clips) -> np.ndarray:
+    columns = clips.columns()
+    if column not in columns:
+        raise ProtocolError(f"protocol '{name}': no column '{column}'{nearest(column, [*columns, *NAMED])}; columns: {', '.join(columns)}")
+    values = columns[column].astype(np.int64)
+    unknown = np.flatnonzero(values < 0)
+    if len(unknown):
+        share = "every clip" if len(unknown) == len(values) else f"{len(unknown)} of {len(values)} clips, e.g. '{clips.names[unknown[0]]}'"
+        raise ProtocolError(
+            f"protocol '{name}' needs the {column}, which is unknown for {share} in '{clips.path}'; choose another protocol"
+        )
+    return values
+
+
+def _truth(value, name: str) -> np.ndarray:
+    if np.asarray(value).dtype != bool:
+        raise ProtocolError(
+            f"protocol '{name}': expected a condition that is true or false, found a number; compare it, as in 'setup == 1'"
+        )
+    return np.asarray(value)
+
+
+def _number(value, name: str) -> np.ndarray:
+    if np.asarray(value).dtype == bool:
+        raise ProtocolError(f"protocol '{name}': a condition stands where a number is expected; join conditions with and / or / not")
+    return value
+
+
+def _check(clips: Clips, name: str, train: np.ndarray, test: np.ndarray) -> None:
+    both = np.flatnonzero(train & test)
+    if len(both):
+        raise ProtocolError(
+            f"protocol '{name}': {len(both)} clips are in both parts, e.g. '{clips.names[both[0]]}'; the parts must not overlap"
+        )
+    present = np.unique(clips.labels)
+    for part, mask in (("training", train), ("test", test)):
+        if not mask.any():
+            raise ProtocolError(f"protocol '{name}' leaves the {part} part of '{clips.path}' empty ({len(clips)} clips in all)")
+        missing = np.setdiff1d(present, clips.labels[mask])
+        if len(missing):
+            names = ", ".join(f"{label} '{clips.class_names[label]}'" for label in missing[:3])
+            raise ProtocolError(
+                f"protocol '{name}' leaves {len(missing)} classes without a clip in the {part} part: {names}"
+                f"{' ...' if len(missing) > 3 else ''}; choose another protocol or prepare the data without them"
+            )

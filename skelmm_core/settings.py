@@ -1,0 +1,223 @@
+"""Settings of every stage as frozen dataclasses, and the presets that fill them.
+
+The classes form a chain, as the stages do: what evaluates also pretrains, what distils knows the teacher's settings. So a
+later stage can always name (and, when it is missing, make) the earlier stage that it builds on. The defaults are the
+paper's setting as described; `PRESETS` holds the differences of the others. Values are plain JSON.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from skelmm_core import modalities, skeletons
+from skelmm_core.errors import SettingsError, nearest
+
+SIX = ",".join(modalities.NAMES)
+EXCHANGES = ("none", "ekem", "ikem", "ekem+ikem", "cmd", "cmd+ikem")
+CHOICES: dict[str, tuple[str, ...]] = {
+    "view": ("frame", "clip"),
+    "bodies": ("all", "present"),
+    "initialisation": ("published", "scaled"),
+    "schedule": ("step", "cosine"),
+    "keys": ("all", "published"),
+    "probe_fusion": ("joint", "late"),
+    "exchange": EXCHANGES,
+    "teacher_mode": ("eval", "train"),
+    "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
+}  # fmt: skip
+POSITIVE = (
+    "epochs", "student_epochs", "batch", "queue", "lr", "temperature", "hidden", "features", "embedding", "topk",
+    "probe_epochs", "probe_lr", "probe_batch", "neighbours",
+)  # fmt: skip
+RANGES: dict[str, tuple[float, float | None]] = {
+    "frames": (3, None), "exchange_from": (0, 1), "lr_drop": (0, 1), "probe_lr_drop": (0, 1), "warmup": (0, 1), "dropout": (0, 0.95),
+    "crop_min": (0.05, 1), "key_momentum": (0, 1), "sgd_momentum": (0, 1),
+}  # fmt: skip  # other numbers: 0 or more
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    """Input and frozen-feature evaluation, shared by everything."""
+
+    seed: int = 0  # decides all random draws of the run
+    protocol: str = ""  # train/test split, by name or expression; "": the clips file's own
+    skeleton: str = "native"  # joints to work on: "native" or the name of a skeleton to map to
+    frames: int = 50  # T, frames that every clip is resampled to
+    view: str = "frame"  # normalisation of place and heading: "frame" by frame, as published, or once per "clip"
+    probe_epochs: int = 100  # linear probe: passes over the training clips
+    probe_lr: float = 3.0  # linear probe: SGD learning rate; large because features are small
+    probe_lr_drop: float = 0.8  # linear probe: share of the epochs after which lr falls to a tenth
+    probe_batch: int = 128  # linear probe: clips per step
+    probe_standardise: bool = False  # linear probe: bring every feature to mean 0, deviation 1 on the training clips first; published: no
+    probe_fusion: str = "joint"  # headline fusion: "joint" trains streams together on mean logits, as published; "late" each alone
+    neighbours: int = 1  # kNN: how many training clips vote
+
+    def __post_init__(self) -> None:
+        _check(self)
+
+
+@dataclass(frozen=True)
+class Pretrain(Evaluate):
+    """Stage 1: every modality alone, momentum contrast."""
+
+    modalities: str = SIX  # comma-separated names
+    epochs: int = 300  # teacher epochs in all, stage 1 and stage 2 together
+    exchange_from: float = 0.5  # share of the epochs after which stage 2 may take over; stage 1 keeps a checkpoint there
+    batch: int = 128  # clips per step
+    queue: int = 32768  # K, negatives per branch
+    key_momentum: float = 0.999  # how slowly key encoders follow; short runs need a lower one
+    temperature: float = 0.07  # of all contrastive losses
+    lr: float = 0.1  # SGD learning rate
+    schedule: str = "step"  # "step": a tenth after lr_drop; "cosine": falls to 0
+    lr_drop: float = 250 / 300  # share of the epochs after which lr falls to a tenth
+    warmup: float = 0.0  # share of the epochs over which lr rises linearly
+    sgd_momentum: float = 0.9  # of the optimiser
+    weight_decay: float = 1e-4  # of the optimiser
+    hidden: int = 16  # base channels of the encoder
+    features: int = 256  # width of the pooled feature
+    embedding: int = 128  # D, width of the embedding
+    dropout: float = 0.5  # inside the encoder's blocks
+    bodies: str = "all"  # "all": empty second bodies are encoded too, as published; "present": they never enter
+    initialisation: str = "published"  # "published": N(0, 0.02); "scaled": N(0, 2 / fan_in)
+    copy_key: bool = True  # key encoders start as copies of the query encoders; published: own random weights
+    unit_axis: bool = True  # rotation axis as unit vector; published: raw cross product
+    fresh_augmentation: bool = True  # new draws every epoch; published: the same draws again
+    crop_shift: int = 8  # frames mirrored at both ends before a random window of T is cut
+    crop_min: float = 1.0  # smallest share of the clip kept by a random window that is stretched back to T
+    shear: float = 0.5  # off-diagonals of the shear matrix, uniform in +-
+    yaw: float = 0.0  # random turn about the vertical, uniform in +- radians
+    offset: float = 0.0  # constant displacement per joint, standard deviation in metres
+    precision: str = "auto"  # "auto": bf16-mixed where the hardware multiplies it fast, else 32-true
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return modalities.check_names(n.strip() for n in self.modalities.split(","))
+
+    @property
+    def exchange_epoch(self) -> int:
+        """Number of stage-1 epochs before stage 2."""
+        return max(1, round(self.epochs * self.exchange_from)) if self.epochs > 1 else 1
+
+
+@dataclass(frozen=True)
+class Exchange(Pretrain):
+    """Stage 2: branches exchange what they know, from `exchange_from` on."""
+
+    exchange: str = "ekem+ikem"  # none | ekem | ikem | ekem+ikem | cmd | cmd+ikem
+    topk: int = 1  # positives mined per partner branch
+    keys: str = "all"  # key encoders that follow in stage 2; "published": motion, acceleration, angular velocity only
+
+
+@dataclass(frozen=True)
+class Distill(Exchange):
+    """Stage 3: relational cross-modality distillation of the teacher into students."""
+
+    students: str = "joint,motion,bone"  # modalities that students see
+    student_epochs: int = 150  # passes of stage 3
+    teacher_mode: str = "eval"  # published: "train", dropout on and BN statistics drifting
+    slipped_queue: bool = False  # published: angular velocity is compared with the bone's queue
+
+    @property
+    def student_names(self) -> tuple[str, ...]:
+        return modalities.check_names(n.strip() for n in self.students.split(","))
+
+
+STAGES: dict[str, type[Evaluate]] = {"evaluate": Evaluate, "pretrain": Pretrain, "exchange": Exchange, "distill": Distill}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "described": {},  # the paper's setting as its text and figures describe it
+    "published": dict(  # the published code, its slips included (each is a switch of its own)
+        copy_key=False, unit_axis=False, fresh_augmentation=False, keys="published", teacher_mode="train", slipped_queue=True,
+        precision="32-true",
+    ),
+    # hundreds of clips, hundreds of steps, two CPU cores. Chosen on UTD-MHAD's training subjects 1, 3, 5 -> 7. The queue is shorter than
+    # an epoch, so that few of its keys are the query's own clip; weaker (0.1) and stronger (0.4) shear with cropping were worse.
+    "small": dict(
+        frames=32, view="clip", epochs=80, student_epochs=40, batch=64, queue=256, key_momentum=0.99, temperature=0.1,
+        lr=0.05, schedule="cosine", dropout=0.0, bodies="present", initialisation="scaled", crop_shift=0, crop_min=0.8,
+        shear=0.25, yaw=0.2, offset=0.02, probe_standardise=True, probe_fusion="late",
+    ),
+}  # fmt: skip
+PRESETS["quick"] = PRESETS["small"] | dict(epochs=10, student_epochs=6, features=64, embedding=64)  # minutes on a laptop; `make run`
+SMOKE: dict[str, Any] = dict(  # a few seconds per stage, to see that everything runs; the figures mean nothing
+    frames=16, epochs=2, student_epochs=1, batch=32, queue=64, hidden=4, features=32, embedding=16, dropout=0.0, probe_epochs=20,
+    precision="32-true", crop_shift=2,
+)  # fmt: skip
+
+
+def resolve(stage: str, preset: str = "described", smoke: bool = False, **overrides: Any) -> Any:
+    """The settings of a stage: class defaults, then the preset, then smoke sizes, then `overrides` that are not None.
+
+    Raises `SettingsError` for an unknown stage, preset or key (with the nearest one), a wrong type or a value out of range.
+    """
+    if stage not in STAGES:
+        raise SettingsError(f"unknown stage '{stage}'{nearest(stage, STAGES)}")
+    if preset not in PRESETS:
+        raise SettingsError(f"unknown preset '{preset}'{nearest(preset, PRESETS)}")
+    known = field_types(STAGES[stage])
+    values = {k: v for k, v in {**PRESETS[preset], **(SMOKE if smoke else {})}.items() if k in known}
+    given = {k: v for k, v in overrides.items() if v is not None}
+    unknown = [k for k in given if k not in known]
+    if unknown:
+        raise SettingsError(f"unknown setting '{unknown[0]}' of stage '{stage}'{nearest(unknown[0], known)}")
+    return STAGES[stage](**{**values, **given})
+
+
+def field_types(kind: type) -> dict[str, type]:
+    hints = typing.get_type_hints(kind)
+    return {f.name: hints[f.name] for f in dataclasses.fields(kind)}
+
+
+def narrow(settings: Evaluate, stage: str, **changes: Any) -> Any:
+    """The same values as the settings of an earlier stage, e.g. the `Pretrain` inside a `Distill`."""
+    kind = STAGES[stage]
+    return kind(**{**{f.name: getattr(settings, f.name) for f in dataclasses.fields(kind)}, **changes})
+
+
+def training_fields(settings: Evaluate) -> dict[str, Any]:
+    """The fields that decide what a training stage's weights are: not those of evaluation, nor the protocol, whose split counts."""
+    evaluation = {f.name for f in dataclasses.fields(Evaluate)} - {"seed", "skeleton", "frames", "view"}
+    return {k: v for k, v in dataclasses.asdict(settings).items() if k not in evaluation}
+
+
+def digest(*parts: Any) -> str:
+    """Ten hexadecimal digits that stand for JSON-able values; names folders of results."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:10]
+
+
+def _check(settings: Evaluate) -> None:
+    for name, kind in field_types(type(settings)).items():
+        value = getattr(settings, name)
+        if kind is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+            object.__setattr__(settings, name, value)
+        if type(value) is not kind:
+            raise SettingsError(f"setting '{name}' must be {kind.__name__}, found {type(value).__name__} {value!r}")
+        if name in CHOICES and value not in CHOICES[name]:
+            hint = nearest(value, CHOICES[name])
+            raise SettingsError(f"setting '{name}' must be one of {', '.join(CHOICES[name])}; found '{value}'{hint}")
+        if kind in (int, float):
+            _check_range(name, value)
+        if name in ("modalities", "students"):  # one spelling for one set, since results are found by it
+            object.__setattr__(settings, name, ",".join(modalities.check_names(n.strip() for n in value.split(","))))
+    known = ["native", *skeletons.SKELETONS]
+    if settings.skeleton not in known:
+        raise SettingsError(f"unknown skeleton '{settings.skeleton}'{nearest(settings.skeleton, known)}")
+    if isinstance(settings, Pretrain) and settings.crop_shift > settings.frames:
+        raise SettingsError(f"setting 'crop_shift' must not be above frames={settings.frames}, found {settings.crop_shift}")
+    if isinstance(settings, Exchange) and settings.topk > settings.queue:
+        raise SettingsError(f"setting 'topk' must not be above queue={settings.queue}, found {settings.topk}")
+
+
+def _check_range(name: str, value: float) -> None:
+    low, high = RANGES.get(name, (0, None))
+    inside = math.isfinite(value) and value >= low and (high is None or value <= high)
+    if not inside or (name in POSITIVE and value <= 0):
+        wanted = "above 0" if name in POSITIVE else f"{low} or more" if high is None else f"between {low} and {high}"
+        raise SettingsError(f"setting '{name}' must be {wanted} and finite, found {value!r}")

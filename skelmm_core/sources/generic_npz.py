@@ -1,0 +1,167 @@
+"""Your own data in one npz of plain arrays (no pickle), clips end to end:
+
+| array | shape | |
+|---|---|---|
+| joints | (frames, V, 3) float | metres, y up, one body |
+| offsets | (N+1,) int | clip i has the frames offsets[i] .. offsets[i+1] |
+| label | (N,) int | counted from 0 |
+| subject | (N,) int or str | names are numbered from 1 in alphabetical order |
+| name | (N,) str | all different |
+| label_names | (classes,) str | |
+| parents | (V,) int, optional | parent of each joint, as a check that the joints have the skeleton's order |
+| view, setup, repetition | (N,) int, optional | |
+| fps | one number, optional | frames per second, 30 if absent |
+| protocol | one str, optional | default train/test split |
+| skeleton | one str, optional | a known skeleton's name, or a `Skeleton` table as JSON; by the number of joints if absent |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from skelmm_core import skeletons
+from skelmm_core.clips import Recording, Source, Stream
+from skelmm_core.errors import DataError, nearest
+from skelmm_core.skeletons import Skeleton
+
+NEEDED = ("joints", "offsets", "label", "subject", "name", "label_names")
+OPTIONAL = ("parents", "view", "setup", "repetition", "fps", "protocol", "skeleton")
+
+
+def recognise(path: Path) -> bool:
+    """Whether `path` is a zip of `.npy` arrays that include joints and offsets."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"joints.npy", "offsets.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def read(path: Path, protocol: str = "", title: str = "") -> Source:
+    """The clips of an npz file; `protocol` and `title` stand in for the file's own protocol and its name.
+
+    Raises `DataError` for a file that is missing, torn or pickled, and for arrays that are absent or do not fit together.
+    """
+    path = Path(path)
+    arrays = _arrays(path)
+    skeleton = _skeleton(arrays, path)
+    count = len(arrays["label"])
+    offsets = arrays["offsets"]
+    for key in ("label", "subject", "name", "view", "setup", "repetition"):
+        if key in arrays and arrays[key].shape != (count,):
+            raise DataError(f"'{path}': '{key}' has the shape {arrays[key].shape}, expected ({count},), one entry per label")
+    for key in ("offsets", "label", "view", "setup", "repetition"):
+        if key in arrays and arrays[key].dtype.kind not in "iu":
+            raise DataError(f"'{path}': '{key}' holds {arrays[key].dtype}, expected integers")
+    total, steps = len(arrays["joints"]), np.diff(offsets.astype(np.int64))
+    if offsets.shape != (count + 1,) or offsets[0] != 0 or offsets[-1] != total or (steps < 1).any():
+        raise DataError(
+            f"'{path}': 'offsets' must be {count + 1} numbers (one more than clips) rising from 0 to the {total} frames of 'joints', at "
+            f"least one frame per clip; found the shape {offsets.shape} with values {offsets.ravel()[:3].tolist()} ... "
+            f"{offsets.ravel()[-1:].tolist()}"
+        )
+    if arrays["label_names"].ndim != 1:
+        raise DataError(f"'{path}': 'label_names' must be one name per class, found the shape {arrays['label_names'].shape}")
+    rate = _single(arrays, "fps", 30.0, path)
+    if not isinstance(rate, int | float) or not 0 < rate < 1e6:
+        raise DataError(f"'{path}': 'fps' must be frames per second above 0, found {rate!r}")
+    return Source(
+        title=title or path.stem,
+        skeleton=skeleton,
+        class_names=tuple(map(str, arrays["label_names"])),
+        frame_rate=float(rate),
+        protocol=protocol or str(_single(arrays, "protocol", "", path)),
+        fingerprint=_fingerprint(path, protocol, title),
+        recordings=Stream(_recordings, arrays, _subjects(arrays["subject"], path)),
+        count=count,
+    )
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        file = np.load(path, allow_pickle=False)
+        if isinstance(file, np.ndarray):
+            raise DataError(f"'{path}' is a single array; expected an npz with {', '.join(NEEDED)}")
+        with file:
+            missing = [key for key in NEEDED if key not in file]
+            if missing:
+                raise DataError(f"'{path}' lacks '{missing[0]}'{nearest(missing[0], file.files)}; an npz of clips has {', '.join(NEEDED)}")
+            arrays = {key: file[key] for key in (*NEEDED, *OPTIONAL) if key in file}
+    except FileNotFoundError as problem:
+        raise DataError(f"no file at '{path}'") from problem
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
+        raise DataError(f"can't read '{path}': {problem}; save plain arrays with numpy.savez, names as str, not object") from problem
+    if arrays["joints"].ndim != 3 or arrays["joints"].shape[2] != 3 or arrays["joints"].dtype.kind != "f":
+        found = f"{arrays['joints'].dtype} {arrays['joints'].shape}"
+        raise DataError(f"'{path}': 'joints' must be floats of the shape (frames, joints, 3), found {found}")
+    if arrays["label"].ndim != 1:
+        raise DataError(f"'{path}': 'label' must have one number per clip, found the shape {arrays['label'].shape}")
+    return arrays
+
+
+def _single(arrays: dict[str, np.ndarray], key: str, absent, path: Path):
+    value = arrays.get(key, np.asarray(absent))
+    if value.size != 1:
+        raise DataError(f"'{path}': '{key}' must be one value, found {value.size}")
+    return value.item()
+
+
+def _skeleton(arrays: dict[str, np.ndarray], path: Path) -> Skeleton:
+    joints = arrays["joints"].shape[1]
+    named = str(_single(arrays, "skeleton", "", path))
+    try:
+        table = json.loads(named) if named.startswith("{") else None
+    except ValueError as problem:
+        raise DataError(f"'{path}': 'skeleton' is not a JSON table ({problem})") from problem
+    if named:
+        skeleton = Skeleton.from_dict(table) if table else skeletons.get(named)
+    else:
+        fitting = [s for s in skeletons.SKELETONS.values() if len(s) == joints]
+        if not fitting:
+            known = ", ".join(f"{s.name} ({len(s)})" for s in skeletons.SKELETONS.values())
+            raise DataError(f"'{path}': no known skeleton has {joints} joints: {known}; store a table of your own as 'skeleton'")
+        skeleton = fitting[0]
+    if len(skeleton) != joints:
+        raise DataError(f"'{path}': 'joints' has {joints} joints, skeleton '{skeleton.name}' has {len(skeleton)}")
+    if "parents" in arrays:
+        found, expected = _links(arrays["parents"].ravel().tolist()), _links(skeleton.bone)
+        if found != expected:
+            odd = sorted(tuple(sorted(link)) for link in found ^ expected)
+            raise DataError(
+                f"'{path}': 'parents' is not the tree of skeleton '{skeleton.name}'; they differ in the links {odd[:4]}: reorder"
+            )
+    return skeleton
+
+
+def _links(parents) -> set[frozenset[int]]:
+    """The tree's links without a direction: where the root is makes no difference."""
+    return {frozenset((joint, parent)) for joint, parent in enumerate(parents) if joint != parent}
+
+
+def _subjects(values: np.ndarray, path: Path) -> np.ndarray:
+    if values.dtype.kind in "iu":
+        return values
+    if values.dtype.kind != "U":
+        raise DataError(f"'{path}': 'subject' holds {values.dtype}, expected integers or names")
+    return np.unique(values, return_inverse=True)[1].reshape(-1) + 1
+
+
+def _recordings(arrays: dict[str, np.ndarray], subjects: np.ndarray) -> Iterator[Recording]:
+    offsets, unknown = arrays["offsets"], np.full(len(subjects), -1)
+    views, setups, repetitions = (arrays.get(key, unknown) for key in ("view", "setup", "repetition"))
+    for i, name in enumerate(arrays["name"]):
+        numbers = (int(column[i]) for column in (subjects, views, setups, repetitions))
+        yield Recording(arrays["joints"][None, offsets[i] : offsets[i + 1]], int(arrays["label"][i]), str(name), *numbers)
+
+
+def _fingerprint(path: Path, *settings: str) -> str:
+    with open(path, "rb") as file:
+        content = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(repr((content, settings)).encode()).hexdigest()

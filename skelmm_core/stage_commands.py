@@ -1,0 +1,159 @@
+"""`skelmm train`, `evaluate` and `export`: one stage each, with the stage's settings as options.
+
+The options are the fields of the settings class, their help the comments beside the fields, their defaults those of the preset that
+the command line names: nothing is written a second time here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from tyro.conf import OmitArgPrefixes, Positional, arg
+
+from skelmm_core import settings
+from skelmm_core.encoder import Branches
+from skelmm_core.errors import CheckpointError, SettingsError, nearest
+from skelmm_core.experiment import Experiment
+from skelmm_core.settings import Evaluate
+
+STAGES = {"pretrain": "Stage 1: every modality alone.", "exchange": "Stage 2: modalities exchange what they know.",
+          "distill": "Stage 3: the teacher of all modalities teaches students of few."}  # fmt: skip
+UNTRAINED = {"untrained": "Encoders as stage 1 starts them: what every trained result must beat."}
+
+
+JSON = ("json", Annotated[bool, arg(help="print everything as JSON instead of a table")], dataclasses.field(default=False))
+
+
+@dataclass(frozen=True)
+class Where:
+    """Data and folders."""
+
+    data: str = "sample"  # clips file, or "sample" for the built-in generated motion
+    out: Path = Path("outputs/run")  # folder that stages are found in and written to
+    preset: str = "quick"  # described (the paper's setting), published (its code's), small (hundreds of clips) or quick (minutes)
+    device: str = "auto"  # auto, cpu, cuda or cuda:N
+    smoke: bool = False  # toy sizes, to see that everything runs
+
+
+def main(command: str, description: str, argv: Sequence[str]) -> None:
+    """Parse `skelmm COMMAND STAGE ...` and do it."""
+    act, extra, stages = {
+        "train": (train, [], STAGES),
+        "evaluate": (evaluate, [JSON], UNTRAINED | STAGES),
+        "export": (
+            export,
+            [("file", Annotated[Path, Positional, arg(metavar="FILE", help="safetensors file to write")], dataclasses.field())],
+            STAGES,
+        ),
+    }[command]
+    if command == "evaluate" and argv and Path(argv[0]).suffix == ".safetensors":
+        return evaluate_file(argv)
+    if not argv or argv[0].startswith("-"):
+        tyro.extras.subcommand_cli_from_dict(
+            {name: _described(text) for name, text in stages.items()}, prog=f"skelmm {command}", description=description, args=list(argv)
+        )
+        return None
+    stage, rest = argv[0], list(argv[1:])
+    if stage not in stages:
+        raise SettingsError(f"unknown stage '{stage}'{nearest(stage, stages)}")
+    kind = settings.STAGES["pretrain" if stage in UNTRAINED else stage]
+    where, _ = tyro.cli(Where, args=rest, return_unknown_args=True, add_help=False)
+    default = settings.resolve("pretrain" if stage in UNTRAINED else stage, where.preset, where.smoke)
+    options = _parse(f"skelmm {command} {stage}", f"{description} {stages[stage]}", kind, default, extra, rest)
+    exp = experiment(options.where, dataclasses.asdict(options.settings))
+    return act(exp, stage, options)
+
+
+def _parse(prog: str, description: str, kind: type[Evaluate], default: Evaluate, extra: list[tuple], argv: list[str]) -> Any:
+    """Options of a command line: `where`, `settings` (with the defaults of `default`), and the command's own."""
+    fields = [*extra, ("where", OmitArgPrefixes[Where], dataclasses.field(default=Where())),
+              ("settings", OmitArgPrefixes[kind], dataclasses.field(default=default))]  # fmt: skip
+    return tyro.cli(dataclasses.make_dataclass("Options", fields, frozen=True), prog=prog, description=description, args=argv)
+
+
+def experiment(where: Where, overrides: dict[str, Any]) -> Experiment:
+    exp = Experiment(where.data, where.out, where.preset, where.device, where.smoke, **overrides)
+    exp.check()
+    return exp
+
+
+def train(exp: Experiment, stage: str, options: Any) -> None:
+    trained = getattr(exp, stage)()
+    last = trained.rows[-1]
+    losses = ", ".join(f"{key.removeprefix('loss/')} {value:.3f}" for key, value in last.items() if key.startswith("loss/"))
+    state = "found, finished before" if trained.found else f"{trained.seconds:.0f} s"
+    print(f"{stage}: epoch {last['epoch']:.0f}, loss {last['loss']:.4f} ({losses}); {state}\n{trained.folder}")
+
+
+def branches_of(exp: Experiment, stage: str) -> Branches:
+    """The encoders that a stage gives: the teacher's query encoders, or the students."""
+    if stage == "untrained":
+        return exp.untrained()
+    model = getattr(exp, stage)().model
+    return model.students if stage == "distill" else model.query
+
+
+def evaluate(exp: Experiment, stage: str, options: Any) -> None:
+    _print_scores(exp, stage, branches_of(exp, stage), options.json)
+
+
+def evaluate_file(argv: Sequence[str]) -> None:
+    """`skelmm evaluate FILE.safetensors`: encoders that `export` wrote, on any data of their skeleton."""
+    from skelmm_core.export import load
+
+    branches, about = load(argv[0])
+    values = about["settings"]
+    default = Evaluate(**{f.name: values[f.name] for f in dataclasses.fields(Evaluate) if f.name != "protocol" and f.name in values})
+    options = _parse("skelmm evaluate FILE", f"Evaluate exported encoders ({about['role']}).", Evaluate, default, [JSON], list(argv[1:]))
+    exp = experiment(options.where, values | dataclasses.asdict(options.settings))
+    made_for, found = next(iter(branches.values())).skeleton, exp.train.skeleton
+    if made_for != found:
+        raise CheckpointError(
+            f"'{argv[0]}' was trained on skeleton '{made_for.name}' ({len(made_for)} joints), "
+            f"the clips have '{found.name}' ({len(found)}); map the clips with --skeleton {made_for.name}, "
+            f"or export encoders that were trained on '{found.name}'"
+        )
+    _print_scores(exp, Path(argv[0]).name, branches, options.json)
+
+
+def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool) -> None:
+    from skelmm_core.evaluation.knn import raw_nearest
+
+    scores = {name: exp.score(branches).summary()}
+    if name != "untrained":
+        scores["untrained"] = exp.score(exp.untrained(), branches.keys()).summary()
+    raw = raw_nearest(exp.clips, exp.split).accuracy
+    if as_json:
+        data = {"title": exp.clips.title, "content": exp.clips.content, "protocol": exp.split.name}
+        print(json.dumps({"data": data, "settings": dataclasses.asdict(exp.settings), "scores": scores, "raw_1nn": raw}, indent=1))
+        return
+    rows = [("percent of the test clips", "linear", f"{exp.settings.neighbours}-NN")]
+    for title, found in scores.items():
+        rows += [(f"{title}, fused ({found['fusion']})", f"{found['linear']:.1f}", f"{found['knn']:.1f}")]
+        rows += [(f"  {stream}", f"{v['linear']:.1f}", f"{v['knn']:.1f}") for stream, v in found["streams"].items()]
+    rows.append(("raw coordinates, 1-NN", "", f"{raw:.1f}"))
+    width = max(len(row[0]) for row in rows)
+    print(f"{exp.clips.title}, protocol {exp.split.name}: {len(exp.split.train)} clips train, {len(exp.split.test)} test")
+    print("\n".join(f"{label:<{width}}  {linear:>6}  {near:>6}" for label, linear, near in rows))
+
+
+def export(exp: Experiment, stage: str, options: Any) -> None:
+    from skelmm_core.export import save
+
+    branches = branches_of(exp, stage)
+    role = "student" if stage == "distill" else "teacher"
+    save(options.file, branches, exp.settings, role, exp.clips.title)
+    print(f"{options.file}: {role}, {', '.join(branches)}; {options.file.stat().st_size / 2**20:.1f} MiB, read back and compared")
+
+
+def _described(text: str) -> Callable[[], None]:
+    def command() -> None: ...
+
+    command.__doc__ = text
+    return command

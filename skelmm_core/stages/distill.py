@@ -1,0 +1,64 @@
+"""Stage 3: a frozen teacher of S modalities teaches students that see fewer (relational cross-modality distillation)."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from skelmm_core import losses
+from skelmm_core.encoder import Branches
+from skelmm_core.queues import Queues
+from skelmm_core.settings import Distill
+from skelmm_core.skeletons import Skeleton
+from skelmm_core.stages.contrast import branch_generator, encoders, shape_of
+from skelmm_core.stages.step import Step
+
+SLIPPED = {"angular_velocity": "bone"}  # whose queue the published code takes for a teacher branch by mistake
+
+
+class Distillation(nn.Module):
+    """Students learn the joint embedding T of a teacher and the relations that each teacher branch sees.
+
+    Attributes: students (Branches); teacher (query encoders, no gradient); joint_queue (1, S*D, K) of T; queues (S, D, K) of q_v.
+    """
+
+    def __init__(self, settings: Distill, skeleton: Skeleton, teacher: Branches):
+        super().__init__()
+        self.settings, self.names = settings, settings.student_names
+        self.teacher = teacher.requires_grad_(False)
+        joint = len(teacher) * settings.embedding
+        self.students = encoders(settings, skeleton, self.names, "student", shape_of(settings, embedding=joint), head_width=joint)
+        self.joint_queue = Queues(1, joint, settings.queue, branch_generator(settings, "joint queue", ""))
+        self.queues = Queues(len(teacher), settings.embedding, settings.queue, branch_generator(settings, "teacher queue", ""))
+
+    def train(self, mode: bool = True) -> Distillation:
+        super().train(mode)
+        self.teacher.train(mode and self.settings.teacher_mode == "train")
+        return self
+
+    def queue_of(self) -> list[int]:
+        """For each teacher branch, whose queue its relations come from."""
+        names = list(self.teacher)
+        wrong = SLIPPED if self.settings.slipped_queue else {}
+        return [names.index(wrong.get(name, name)) if wrong.get(name, name) in names else i for i, name in enumerate(names)]
+
+    def forward(self, query: dict[str, Tensor], key: dict[str, Tensor]) -> Step:
+        """Students see `key`, the teacher sees `query` (augmentation 1); name -> (N, 3, T, V, M)."""
+        with torch.no_grad():
+            _, q = self.teacher(query)
+        _, e = self.students(key)
+        with torch.autocast(e.device.type, enabled=False):
+            q, e = F.normalize(q.float(), dim=-1), F.normalize(e.float(), dim=-1)  # (S, N, D), (E, N, S*D)
+            joint = F.normalize(q.movedim(0, 1).flatten(1), dim=-1)  # (N, S*D)
+            loss = losses.relational_distillation(
+                e, q, self.joint_queue.data[0], self.queues.data, self.settings.temperature, self.settings.topk, self.queue_of()
+            )
+            with torch.no_grad():
+                negative = (e.detach() @ self.joint_queue.data[0]).mean((1, 2))
+                positive = (e.detach() * joint).sum(-1).mean(1)
+        return Step(loss, positive, negative, (joint.unsqueeze(0), q))
+
+    def enqueue(self, keys: tuple[Tensor, ...]) -> None:
+        self.joint_queue.enqueue(keys[0])
+        self.queues.enqueue(keys[1])

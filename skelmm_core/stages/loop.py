@@ -1,0 +1,238 @@
+"""The training loop of all stages: epochs of steps, with logging, checkpoints to go on from, and callbacks.
+
+Every random draw is a function of (seed, epoch, step), so a run that was interrupted and started again computes the same
+steps as one that was not. Works with any device and number of processes that Lightning Fabric knows.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import math
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from tqdm import tqdm
+
+from skelmm_core import batches as data
+from skelmm_core import checkpoints, modalities
+from skelmm_core.batches import Augmentation, Batches
+from skelmm_core.errors import CheckpointError, TrainingError
+from skelmm_core.files import replacing
+from skelmm_core.settings import Pretrain
+from skelmm_core.stages.step import Step
+
+Row = dict[str, float]
+
+
+@dataclass
+class Loop:
+    """How one stage runs.
+
+    model: called with (query, key, **call) it gives a `Step`; `call_at(epoch)` gives the keyword arguments.
+    epochs: total; the learning rate schedule spans them. start: epochs that another stage has done before. stop: end
+        after so many epochs, to be continued another time.
+    keep: epochs after which a checkpoint of its own is kept, as ``epoch-NNNN.pt``.
+    """
+
+    fabric: Fabric
+    model: torch.nn.Module
+    settings: Pretrain
+    batches: Batches
+    folder: Path
+    title: str
+    epochs: int
+    start: int = 0
+    stop: int | None = None
+    call: dict[str, Any] = field(default_factory=dict)
+    identity: dict[str, Any] = field(default_factory=dict)
+    keep: tuple[int, ...] = ()
+    save_every: float = 30.0  # seconds between checkpoints, at the end of an epoch; the last epoch is always saved
+    on_step: Callable[[Row], None] | None = None
+    on_epoch: Callable[[int, list[Row]], None] | None = None
+    found: bool = field(default=False, init=False)  # after `run`: all epochs had been done before
+
+    def run(self, momentum: dict[str, torch.Tensor] | None = None) -> list[Row]:
+        """Train until `stop`, or `epochs`, going on from ``last.pt`` if there is one. Returns one row per epoch (also in ``log.csv``).
+
+        Raises `TrainingError` for a loss that is not finite (naming epoch, step and branch) or a batch too large for the device.
+        """
+        s, fabric, stop = self.settings, self.fabric, self.stop or self.epochs
+        self.model.to(fabric.device)
+        trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        optimiser = torch.optim.SGD(trained.values(), lr=s.lr, momentum=s.sgd_momentum, weight_decay=s.weight_decay, foreach=True)
+        restore_momentum(optimiser, trained, momentum or {})
+        rows, epoch = self._resume(optimiser, trained)
+        self.found = epoch >= stop
+        if self.found:
+            return rows
+        model, optimiser = fabric.setup(self.model, optimiser)
+        model.train()
+        per_epoch = len(data.order(len(self.batches), s.batch, s.seed, 0))
+        bar = tqdm(total=(stop - self.start) * per_epoch, initial=(epoch - self.start) * per_epoch, desc=self.title, unit="step",
+                   mininterval=1, disable=None if fabric.is_global_zero else True)  # fmt: skip
+        saved, reported = time.monotonic(), time.monotonic()
+        with bar, tensorboard(self.folder / "tensorboard", fabric.is_global_zero, epoch) as board:
+            while epoch < stop:
+                began, steps = time.monotonic(), []
+                for number, chosen in enumerate(data.order(len(self.batches), s.batch, s.seed, epoch)):
+                    lr = learning_rate(s, (epoch + number / per_epoch) / self.epochs)
+                    for group in optimiser.param_groups:
+                        group["lr"] = lr
+                    step = self._step(model, optimiser, chosen, epoch, number)
+                    steps.append(step)
+                    bar.update()
+                    if self.on_step:
+                        self.on_step(self._row(epoch, [step], lr, 0.0))
+                epoch += 1
+                rows.append(self._row(epoch, steps, lr, time.monotonic() - began))
+                for key, value in rows[-1].items():
+                    board(key, value, epoch)
+                bar.set_postfix_str(f"epoch {epoch}/{self.epochs} loss {rows[-1]['loss']:.3f}", refresh=False)
+                if bar.disable and fabric.is_global_zero and (time.monotonic() - reported > 20 or epoch == stop):
+                    reported = time.monotonic()
+                    left = rows[-1]["seconds"] * (stop - epoch)
+                    print(
+                        f"{self.title}: epoch {epoch}/{self.epochs}, loss {rows[-1]['loss']:.4f}, about {left:.0f} s left",
+                        file=sys.stderr,
+                        flush=True,
+                    )
+                if self.on_epoch:
+                    self.on_epoch(epoch, rows)
+                if epoch in self.keep:
+                    self._save(f"epoch-{epoch:04d}.pt", optimiser, trained, rows)
+                if epoch == stop or time.monotonic() - saved > self.save_every:
+                    self._save("last.pt", optimiser, trained, rows)
+                    saved = time.monotonic()
+        return rows
+
+    def _step(self, model, optimiser, chosen: torch.Tensor, epoch: int, number: int) -> Step:
+        s, fabric = self.settings, self.fabric
+        clips = self.batches.select(chosen[fabric.global_rank :: fabric.world_size].to(self.batches.joints.device))
+        drawn = epoch if s.fresh_augmentation else 0
+        augment = Augmentation(s.crop_shift, s.crop_min, s.shear, s.yaw, s.offset)
+        views = []
+        for stream in (data.QUERY, data.KEY):
+            rng = data.generator(clips.joints.device, s.seed, drawn, number, stream, fabric.global_rank)
+            joints, frames = augment(clips.joints, clips.frames, rng)
+            views.append(modalities.compute(joints, frames, clips.skeleton, s.names, "described" if s.unit_axis else "published"))
+        try:
+            with torch.random.fork_rng(devices=[clips.joints.device] if clips.joints.is_cuda else []):
+                torch.manual_seed(int(data.generator("cpu", s.seed, epoch, number, data.DROPOUT, fabric.global_rank).initial_seed()))
+                step: Step = model(*views, **self.call)
+            total = step.losses.sum()
+            if not torch.isfinite(total):
+                raise TrainingError(self._not_finite(step, epoch, number))
+            optimiser.zero_grad()
+            fabric.backward(total)
+        except torch.OutOfMemoryError as error:
+            raise TrainingError(
+                f"{self.title}: out of memory on {clips.joints.device} at batch={s.batch}; lower batch, frames or queue ({error})"
+            ) from error
+        optimiser.step()
+        self.model.enqueue(tuple(gathered(fabric, k) for k in step.keys))
+        return Step(step.losses.detach(), step.positive, step.negative, ())
+
+    def _not_finite(self, step: Step, epoch: int, number: int) -> str:
+        wrong = [n for n, value in zip(self.model.names, step.losses.tolist(), strict=True) if not math.isfinite(value)]
+        kept = f"The last checkpoint in {self.folder} is unharmed. " if (self.folder / "last.pt").exists() else ""
+        return (
+            f"{self.title}: the loss of {', '.join(wrong)} is not finite at epoch {epoch + 1}, step {number + 1}. {kept}"
+            f"Try a lower lr (now {self.settings.lr}), precision=32-true, or look for extreme coordinates."
+        )
+
+    def _row(self, epoch: int, steps: list[Step], lr: float, seconds: float) -> Row:
+        row: Row = {"epoch": epoch, "lr": lr, "seconds": seconds, "loss": float(sum(s.losses.sum() for s in steps)) / len(steps)}
+        for what in ("losses", "positive", "negative"):
+            mean = torch.stack([getattr(s, what) for s in steps]).mean(0)
+            row.update({f"{what.removesuffix('es')}/{name}": float(v) for name, v in zip(self.model.names, mean, strict=True)})
+        return row
+
+    def _save(self, name: str, optimiser, trained, rows: list[Row]) -> None:
+        if not self.fabric.is_global_zero:
+            return
+        checkpoints.save(
+            self.folder / name,
+            {
+                "model": self.model.state_dict(),
+                "momentum": momentum_of(optimiser, trained),
+                "epoch": int(rows[-1]["epoch"]),
+                "rows": rows,
+                "identity": self.identity,
+            },
+        )
+        write_csv(self.folder / "log.csv", rows)
+
+    def _resume(self, optimiser, trained) -> tuple[list[Row], int]:
+        path = self.folder / "last.pt"
+        if not path.exists():
+            return [], self.start
+        saved = checkpoints.load(path, self.batches.joints.device)
+        if saved["identity"] != self.identity:
+            raise CheckpointError(f"{path} was made with other settings or data than asked for now; choose another output folder")
+        checkpoints.load_weights(self.model, saved["model"], str(path))
+        restore_momentum(optimiser, trained, saved["momentum"])
+        return saved["rows"], saved["epoch"]
+
+
+def learning_rate(s: Pretrain, progress: float) -> float:
+    """Learning rate at a share of all epochs in [0, 1)."""
+    if progress < s.warmup:
+        return s.lr * progress / s.warmup
+    if s.schedule == "cosine":
+        return s.lr * 0.5 * (1 + math.cos(math.pi * progress))
+    return s.lr * (0.1 if progress >= s.lr_drop - 1e-9 else 1.0)
+
+
+def gathered(fabric: Fabric, keys: torch.Tensor) -> torch.Tensor:
+    """Keys (S, N, D) of all processes, (S, world * N, D), in the same order on each."""
+    if fabric.world_size == 1:
+        return keys
+    return fabric.all_gather(keys).movedim(0, 1).flatten(1, 2)
+
+
+def momentum_of(optimiser, named: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
+    """SGD's momentum buffers by parameter name, so that a later stage with other heads can take over those that it shares."""
+    state = {id(p): v for p, v in optimiser.state.items()}
+    found = {name: state.get(id(p), {}).get("momentum_buffer") for name, p in named.items()}
+    return {name: buffer for name, buffer in found.items() if buffer is not None}
+
+
+def restore_momentum(optimiser, named: dict[str, torch.nn.Parameter], momentum: dict[str, torch.Tensor]) -> None:
+    for name, parameter in named.items():
+        if name in momentum and momentum[name].shape == parameter.shape:
+            optimiser.state[parameter]["momentum_buffer"] = momentum[name].to(parameter.device).clone()
+
+
+def write_csv(path: Path, rows: Iterable[Row]) -> None:
+    rows = list(rows)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
+    writer.writeheader()
+    writer.writerows(rows)
+    with replacing(path, CheckpointError) as file:
+        file.write(text.getvalue().encode())
+
+
+class tensorboard:
+    """A context that gives `board(key, value, epoch)`; writes nothing where TensorBoard is not installed or not wanted."""
+
+    def __init__(self, folder: Path, wanted: bool, epoch: int):
+        self.writer = None
+        if wanted:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.writer = SummaryWriter(str(folder), purge_step=epoch + 1)  # epochs after a killed run's last checkpoint come again
+
+    def __enter__(self) -> Callable[[str, float, int], None]:
+        return self.writer.add_scalar if self.writer else lambda *_: None
+
+    def __exit__(self, *_) -> None:
+        if self.writer:
+            self.writer.close()

@@ -1,0 +1,71 @@
+"""One notebook through papermill, in a process that does nothing else: papermill changes the working folder, which threads share."""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from typing import Any
+
+from skelmm_core import manifest
+
+
+def execute(path: str, out: str, values: dict[str, Any], threads: int | None) -> str:
+    """Run a notebook as ``<out>/NAME.failed.ipynb``, whose kernel imports this very package and uses so many CPU threads (None: all).
+
+    Returns "", or what went wrong, in the words of the cell that stopped.
+    """
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(manifest.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a debugger's warning that would stand in every log
+    if threads:
+        os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
+    import papermill
+    import traitlets.config
+    from nbclient.exceptions import DeadKernelError
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    name = Path(path).stem
+    literal = [p.replace("{", "{{").replace("}", "}}") for p in (path, f"{out}/{name}.failed.ipynb")]  # papermill formats paths
+    with tempfile.TemporaryDirectory(prefix="skelmm-", ignore_cleanup_errors=True) as folder:
+        sockets = {"transport": "ipc", "ip": f"{folder}/kernel"} if os.name == "posix" else {}  # no network, nobody else's ports
+        try:
+            papermill.execute_notebook(
+                *literal, values, kernel_name="python3", cwd=str(Path(path).parent), progress_bar=False, start_timeout=120,
+                stderr_file=_Lines(name), config=traitlets.config.Config({"KernelManager": sockets}),
+            )  # fmt: skip
+        except papermill.PapermillExecutionError as stop:
+            return f"{stop.evalue or stop.ename} ({stop.ename} in its cell [{stop.exec_count}])"
+        except DeadKernelError:
+            return "its kernel died; is there enough memory?"
+        except OSError as problem:
+            return f"can't write '{out}/{name}.failed.ipynb': {problem.strerror or problem}"
+        except RuntimeError as problem:
+            return f"its kernel did not start: {problem}"
+    return ""
+
+
+def _end_with_parent() -> None:
+    """A worker whose parent was killed must not go on training beside the next run; the kernel ends with its worker."""
+    multiprocessing.parent_process().join()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class _Lines:
+    """A text file that passes what a notebook writes to stderr on, line by line, with the notebook's number in front."""
+
+    def __init__(self, name: str):
+        self.start = f"  {name.partition('_')[0]} | "
+
+    def write(self, text: str) -> None:
+        for line in text.splitlines():
+            if line.strip():
+                print(f"{self.start}{line.rstrip()}", file=sys.stderr, flush=True)
+
+    def flush(self) -> None:
+        sys.stderr.flush()

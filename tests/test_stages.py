@@ -1,0 +1,177 @@
+"""Training stages: what the loop stops at, what goes on from where, which switches change what."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from skelmm_core import checkpoints, settings
+from skelmm_core.batches import Augmentation, Batches
+from skelmm_core.errors import SettingsError, TrainingError
+from skelmm_core.experiment import Experiment, make_fabric
+from skelmm_core.skeletons import KINECT20
+from skelmm_core.stages.contrast import FOLLOW_PUBLISHED, Contrast, take_over
+from skelmm_core.stages.loop import Loop, learning_rate
+
+SIZES = dict(hidden=2, features=8, embedding=8, frames=8, batch=8, queue=13, epochs=4, crop_shift=1, dropout=0.0)
+
+
+def toy(stage: str = "exchange", **changes):
+    return settings.resolve(stage, "described", smoke=True, **{**SIZES, "precision": "32-true", **changes})
+
+
+@pytest.fixture(scope="module")
+def clips() -> Batches:
+    rng = torch.Generator().manual_seed(0)
+    joints = torch.randn(20, 3, 8, 20, 1, generator=rng).cumsum(2) * 0.05
+    return Batches(joints, torch.full((20,), 8), torch.arange(20) % 4, torch.arange(20), KINECT20)
+
+
+def loop(own, clips, folder: Path, model=None, **kwargs) -> Loop:
+    model = Contrast(own, clips.skeleton) if model is None else model
+    return Loop(make_fabric("cpu", "32-true"), model, own, clips, folder, "toy", own.epochs, save_every=0, **kwargs)
+
+
+def weights(model) -> dict[str, torch.Tensor]:
+    return {k: v.clone() for k, v in model.state_dict().items()}
+
+
+def test_a_run_in_two_parts_ends_bit_for_bit_as_one_in_a_piece(clips, tmp_path):
+    own = toy()
+    whole, first = loop(own, clips, tmp_path / "whole"), loop(own, clips, tmp_path / "parts", stop=2)
+    rows = whole.run()
+    first.run()
+    again = loop(own, clips, tmp_path / "parts")
+    going_on = again.run()
+    assert not again.found and [row["epoch"] for row in going_on] == [1, 2, 3, 4]
+    assert [{k: v for k, v in row.items() if k != "seconds"} for row in going_on] == [
+        {k: v for k, v in row.items() if k != "seconds"} for row in rows
+    ]
+    for name, value in weights(whole.model).items():
+        assert torch.equal(value, again.model.state_dict()[name]), name
+
+
+def test_a_finished_stage_is_found_without_writing_anything(clips, tmp_path):
+    own = toy()
+    loop(own, clips, tmp_path).run()
+    before = {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")}
+    found = loop(own, clips, tmp_path)
+    assert len(found.run()) == 4 and found.found
+    assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+
+def test_queue_length_that_does_not_divide_by_the_batch(clips, tmp_path):
+    model = loop(toy(), clips, tmp_path).model
+    ran = loop(toy(), clips, tmp_path, model=model)
+    ran.run()
+    assert model.queues.pointer == 4 * 2 * 8 % 13  # four epochs of two batches of eight
+    torch.testing.assert_close(model.queues.data.norm(dim=1), torch.ones(6, 13))
+
+
+def test_a_loss_that_is_not_finite_names_epoch_step_and_modality(clips, tmp_path):
+    own = toy()
+    ill = loop(own, clips, tmp_path)
+    with torch.no_grad():
+        ill.model.query["bone"].head[2].bias.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"the loss of bone is not finite at epoch 1, step 1\. Try a lower lr"):
+        ill.run()
+    assert not (tmp_path / "last.pt").exists()
+
+
+@pytest.mark.parametrize("exchange", ["none", "ekem", "ikem", "ekem+ikem", "cmd", "cmd+ikem"])
+@pytest.mark.parametrize("keys", ["all", "published"])
+def test_which_key_encoders_follow(clips, tmp_path, exchange, keys):
+    own = toy(exchange=exchange, keys=keys, epochs=1, copy_key=False)
+    ran = loop(own, clips, tmp_path, call={"exchange": exchange})
+    before = {n: [p.clone() for p in ran.model.key[n].parameters()] for n in ran.model.names}
+    ran.run()
+    moved = {n for n, old in before.items() if any(not torch.equal(a, b) for a, b in zip(old, ran.model.key[n].parameters(), strict=True))}
+    assert moved == set(ran.model.names if keys == "all" else FOLLOW_PUBLISHED)
+
+
+def test_exchange_heads_learn_only_with_implicit_exchange(clips, tmp_path):
+    for exchange in ("ekem", "ikem"):
+        ran = loop(toy(epochs=1), clips, tmp_path / exchange, call={"exchange": exchange})
+        before = weights(ran.model.heads)
+        ran.run()
+        changed = any(not torch.equal(v, before[k]) for k, v in ran.model.heads.state_dict().items())
+        assert changed == (exchange == "ikem")
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+def test_published_augmentation_repeats_every_epoch_and_ours_does_not(clips, tmp_path, monkeypatch, fresh):
+    first_draw, original = [], Augmentation.__call__
+
+    def noted(self, joints, frames, rng):
+        first_draw.append(torch.rand(1, generator=rng.clone_state()).item())
+        return original(self, joints, frames, rng)
+
+    monkeypatch.setattr(Augmentation, "__call__", noted)
+    loop(toy(fresh_augmentation=fresh, epochs=2), clips, tmp_path).run()
+    assert len(first_draw) == 8  # 2 epochs x 2 steps x query and key
+    assert len(set(first_draw[:4])) == 4  # steps differ, query and key differ
+    assert (first_draw[:4] == first_draw[4:]) is (not fresh)
+
+
+def test_branches_are_taken_over_by_name(clips):
+    six, three = Contrast(toy(), clips.skeleton), Contrast(toy(modalities="joint,bone,rotation_axis"), clips.skeleton)
+    heads = weights(three.heads)
+    with torch.no_grad():
+        for p in six.parameters():
+            p.add_(0.1)
+    take_over(three, six.state_dict(), six.names)
+    for name in three.names:
+        for role in ("query", "key"):
+            for k, v in getattr(three, role)[name].state_dict().items():
+                assert torch.equal(v, getattr(six, role)[name].state_dict()[k])
+    assert torch.equal(three.queues.data, six.queues.data[[0, 2, 4]])
+    assert all(torch.equal(v, heads[k]) for k, v in three.heads.state_dict().items())  # another width: they start anew
+    with pytest.raises(SettingsError, match="stage 1 has no branch for motion"):
+        take_over(Contrast(toy(modalities="motion,bone"), clips.skeleton), three.state_dict(), three.names)
+
+
+def test_learning_rates():
+    step, cosine = toy(lr=0.2, lr_drop=0.5), toy(lr=0.2, schedule="cosine", warmup=0.1)
+    assert [learning_rate(step, p) for p in (0, 0.49, 0.5, 0.99)] == pytest.approx([0.2, 0.2, 0.02, 0.02])
+    assert learning_rate(cosine, 0.05) == pytest.approx(0.1)
+    assert learning_rate(cosine, 0.5) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"topk": 99}, "'topk' must not be above queue=13"),
+        ({"seed": -1}, "'seed' must be 0 or more"),
+        ({"lr": float("inf")}, "'lr' must be above 0 and finite"),
+        ({"shear": float("nan")}, "'shear' must be 0 or more and finite"),
+        ({"frames": 2}, "'frames' must be 3 or more"),
+        ({"dropout": 1.0}, "'dropout' must be between 0 and 0.95"),
+        ({"crop_shift": 9}, "'crop_shift' must not be above frames=8"),
+        ({"skeleton": "ntu52"}, "unknown skeleton 'ntu52'.*'ntu25'"),
+        ({"modalities": "joint,bones"}, "unknown modality 'bones'.*'bone'"),
+        ({"epoch": 3}, "unknown setting 'epoch'.*'epochs'"),
+        ({"batch": 8.0}, "'batch' must be int, found float"),
+    ],
+)
+def test_settings_out_of_range(given, message):
+    with pytest.raises(SettingsError, match=message):
+        toy(**given)
+
+
+def test_one_spelling_for_one_set_of_modalities():
+    assert toy(modalities=" bone, joint").modalities == "joint,bone"
+
+
+def test_a_checkpoint_of_another_stage_is_told(clips, tmp_path):
+    loop(toy(), clips, tmp_path).run()
+    saved = checkpoints.load(tmp_path / "last.pt")
+    with pytest.raises(checkpoints.CheckpointError, match="does not fit this model"):
+        checkpoints.load_weights(Contrast(toy(hidden=4), clips.skeleton), saved["model"], "last.pt")
+
+
+def test_epochs_left_for_exchange(tmp_path):
+    exp = Experiment(out=tmp_path, smoke=True, device="cpu", epochs=1)
+    with pytest.raises(SettingsError, match="no epoch is left for exchange"):
+        exp.exchange()
+    with pytest.raises(SettingsError, match="teacher's modalities=joint,bone lack"):
+        Experiment(out=tmp_path, smoke=True, device="cpu", modalities="joint,bone").distill()
