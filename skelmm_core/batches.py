@@ -7,6 +7,7 @@ is fresh every epoch, independent for query and key, and the same whatever ran b
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -62,8 +63,9 @@ def load(
     view: str = "frame",
     device: torch.device | str = "cpu",
     chunk: int = 1024,
+    smooth: float = 0.0,
 ) -> Batches:
-    """Clips `indices` resampled to `frames` frames and view-normalised, on `device`.
+    """Clips `indices`, smoothed, resampled to `frames` frames and view-normalised, on `device`.
 
     Args:
         skeleton: ``"native"`` keeps the file's joints; a name (``"ntu25"``) maps them there first.
@@ -71,6 +73,8 @@ def load(
             clip at once, which keeps locomotion and the place of two bodies, and keeps the noise of centre and shoulders out
             of all other joints' differences.
         chunk: clips handled at a time; bounds the memory beyond the result.
+        smooth: standard deviation, in recorded frames, of the Gaussian that coordinates are smoothed with along time before they
+            are resampled; keeps the sensor's noise out of differences. 0: none, as published.
     """
     if frames < 3:
         raise SettingsError(f"frames must be at least 3 (acceleration needs three), found {frames}")
@@ -89,6 +93,8 @@ def load(
         if target.name != clips.skeleton.name:
             rows = torch.einsum("uv,rvc->ruc", weights, rows)
         lengths, counts = lengths.long(), counts.long()
+        if smooth:
+            rows = smoothed(rows, starts, lengths, counts, smooth)
         rows = centre(rows, target.centre) if view == "frame" else from_first(rows, target.centre, starts, lengths, counts)
         x = resample(rows, starts, lengths, counts, frames, bodies).permute(0, 3, 1, 2, 4)  # (n, 3, T, V, M)
         joints[part] = face_camera(x, target) if view == "frame" else facing(x, target)
@@ -104,6 +110,32 @@ def load(
 def centre(rows: Tensor, joint: int) -> Tensor:
     """Subtract one joint from all, frame by frame, (R, V, 3) -> same; a frame of zeros (no body) stays zeros."""
     return rows - rows[:, joint : joint + 1]
+
+
+def smoothed(rows: Tensor, starts: Tensor, lengths: Tensor, bodies: Tensor, deviation: float) -> Tensor:
+    """Gaussian smoothing along time of packed ragged clips (R, V, 3), cut off at three deviations; outermost frames are repeated.
+
+    Each body by itself. Frames of zeros (no body) have no weight and stay zeros.
+    """
+    present = rows.abs().amax(dim=(1, 2)) > 0  # (R,)
+    frame, first, last = _places(starts, lengths, bodies)
+    total, weights = torch.zeros_like(rows), rows.new_zeros(len(rows))
+    reach = max(1, int(3 * deviation + 0.5))
+    for shift in range(-reach, reach + 1):
+        source = (frame + shift).clamp(first, last)
+        weight = math.exp(-0.5 * (shift / deviation) ** 2) * present[source]
+        total += rows[source] * weight.view(-1, 1, 1)
+        weights += weight
+    return torch.where(present.view(-1, 1, 1), total / weights.clamp_min(1e-12).view(-1, 1, 1), 0)
+
+
+def _places(starts: Tensor, lengths: Tensor, bodies: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """For every row of packed clips its own number, and the first and last row of the body that it shows; all (R,)."""
+    owner = torch.arange(len(starts), device=starts.device).repeat_interleave(lengths * bodies)
+    row = torch.arange(len(owner), device=starts.device)
+    length = lengths[owner]
+    first = starts[owner] + (row - starts[owner]) // length * length
+    return row, first, first + length - 1
 
 
 def resample(rows: Tensor, starts: Tensor, lengths: Tensor, bodies: Tensor, frames: int, max_bodies: int) -> Tensor:

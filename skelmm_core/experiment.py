@@ -173,7 +173,8 @@ class Experiment:
         return Trained(loop.model, rows, folder, found=loop.found)
 
     def _load(self, rows) -> Batches:
-        return batches.load(self.clips, rows, self.settings.frames, self.settings.skeleton, self.settings.view, self.fabric.device)
+        s = self.settings
+        return batches.load(self.clips, rows, s.frames, s.skeleton, s.view, self.fabric.device, smooth=s.smooth)
 
     def _sample(self) -> Path:
         from skelmm_core.sources import sample

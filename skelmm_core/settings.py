@@ -36,7 +36,7 @@ POSITIVE = (
     "probe_epochs", "probe_lr", "probe_batch", "neighbours",
 )  # fmt: skip
 RANGES: dict[str, tuple[float, float | None]] = {
-    "frames": (3, None), "exchange_from": (0, 1), "lr_drop": (0, 1), "probe_lr_drop": (0, 1), "warmup": (0, 1), "dropout": (0, 0.95),
+    "frames": (3, None), "smooth": (0, 100), "exchange_from": (0, 1), "lr_drop": (0, 1), "probe_lr_drop": (0, 1), "warmup": (0, 1), "dropout": (0, 0.95),
     "crop_min": (0.05, 1), "key_momentum": (0, 1), "sgd_momentum": (0, 1),
 }  # fmt: skip  # other numbers: 0 or more
 
@@ -49,6 +49,7 @@ class Evaluate:
     protocol: str = ""  # train/test split, by name or expression; "": the clips file's own
     skeleton: str = "native"  # joints to work on: "native" or the name of a skeleton to map to
     frames: int = 50  # T, frames that every clip is resampled to
+    smooth: float = 0.0  # Gaussian smoothing along time before that: standard deviation in recorded frames; published: none
     view: str = "frame"  # normalisation of place and heading: "frame" by frame, as published, or once per "clip"
     probe_epochs: int = 100  # linear probe: passes over the training clips
     probe_lr: float = 3.0  # linear probe: SGD learning rate; large because features are small
@@ -182,7 +183,7 @@ def narrow(settings: Evaluate, stage: str, **changes: Any) -> Any:
 
 def training_fields(settings: Evaluate) -> dict[str, Any]:
     """The fields that decide what a training stage's weights are: not those of evaluation, nor the protocol, whose split counts."""
-    evaluation = {f.name for f in dataclasses.fields(Evaluate)} - {"seed", "skeleton", "frames", "view"}
+    evaluation = {f.name for f in dataclasses.fields(Evaluate)} - {"seed", "skeleton", "frames", "smooth", "view"}
     return {k: v for k, v in dataclasses.asdict(settings).items() if k not in evaluation}
 
 
