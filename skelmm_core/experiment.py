@@ -8,7 +8,8 @@ by a run with other settings.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +18,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from skelmm_core import batches, checkpoints, clips, protocols, settings, skeletons
+from skelmm_core import batches, checkpoints, clips, manifest, protocols, settings, skeletons
 from skelmm_core.batches import Batches
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import SettingsError
@@ -34,16 +35,23 @@ SAMPLE = "sample"
 
 @dataclass(frozen=True)
 class Trained:
-    """A finished stage: its model, one log row per epoch, its folder, and whether it was found rather than trained now."""
+    """A finished stage: its model, one log row per epoch, its folder, whether it was found rather than trained now, and the digests
+    of the training code that had a part in it or in the stages that it builds on (`manifest.training_code`)."""
 
     model: torch.nn.Module
     rows: list[Row]
     folder: Path
     found: bool
+    code: frozenset[str]
 
     @property
     def seconds(self) -> float:
         return sum(row["seconds"] for row in self.rows)
+
+    @property
+    def by_other_code(self) -> bool:
+        """Whether other training code than today's had a part in it."""
+        return self.code != {manifest.training_code()}
 
 
 class Experiment:
@@ -110,17 +118,20 @@ class Experiment:
         if not parent.exists():
             self.pretrain(until=s.exchange_epoch)
         momentum: dict[str, torch.Tensor] = {}
+        code: set[str] = set()
 
         def build() -> Contrast:
             model = Contrast(s, self.train.skeleton)
             saved = checkpoints.load(parent)
             take_over(model, saved["model"], self.settings.names)
             momentum.update(saved["momentum"])
+            code.update(saved.get("code", ["unknown"]))
             return model
 
         call = {"exchange": s.exchange}
         identity = {"parent": self.pretrain_folder().name}
-        return self._stage("exchange", s, build, s.epochs, start=s.exchange_epoch, call=call, momentum=momentum, identity=identity)
+        return self._stage("exchange", s, build, s.epochs, start=s.exchange_epoch, call=call, momentum=momentum, identity=identity,
+                           code=code)  # fmt: skip
 
     def distill(self) -> Trained:
         """Stage 3: students from the teacher that `exchange()` gives."""
@@ -128,7 +139,7 @@ class Experiment:
         self._check_students()
         teacher = self.exchange()
         return self._stage("distill", s, lambda: Distillation(s, self.train.skeleton, teacher.model.query), s.student_epochs,
-                           identity={"parent": teacher.folder.name})  # fmt: skip
+                           identity={"parent": teacher.folder.name}, code=teacher.code)  # fmt: skip
 
     def untrained(self) -> Branches:
         """The query encoders as stage 1 starts them: what every trained result must beat."""
@@ -158,7 +169,8 @@ class Experiment:
         return self.out / "stages" / f"{stage}-{settings.digest(identity)}"
 
     def _stage(self, stage: str, s, build: Callable, epochs: int, *, start: int = 0, stop: int | None = None, keep: tuple[int, ...] = (),
-               call: dict | None = None, momentum: dict | None = None, identity: dict | None = None) -> Trained:  # fmt: skip
+               call: dict | None = None, momentum: dict | None = None, identity: dict | None = None,
+               code: Set[str] = frozenset()) -> Trained:  # fmt: skip
         identity = self._identity(stage, s, identity or {})
         folder = self._folder(stage, identity)
         if not (folder / "settings.json").exists():
@@ -168,9 +180,13 @@ class Experiment:
             self.fabric, build(), s, self.train, folder, title=f"{stage} {len(s.names)} modalities", epochs=epochs, start=start, stop=stop,
             call=call or {}, identity=identity, keep=keep, on_step=self.on_step, on_epoch=self.on_epoch,
         )  # fmt: skip
+        loop.code |= code
         rows = loop.run(momentum)
         loop.model.eval()
-        return Trained(loop.model, rows, folder, found=loop.found)
+        trained = Trained(loop.model, rows, folder, loop.found, frozenset(loop.code))
+        if trained.by_other_code:
+            warnings.warn(f"{folder} was trained, wholly or in part, by another version of the code; delete it to train anew", stacklevel=3)
+        return trained
 
     def _load(self, rows) -> Batches:
         s = self.settings

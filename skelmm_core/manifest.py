@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import platform
@@ -15,6 +16,7 @@ import skelmm_core
 
 PACKAGE = Path(skelmm_core.__file__).resolve().parent
 ROOT = PACKAGE.parent  # of the repository, when the package runs from one
+TRAINING = ("skeletons.py", "batches.py", "modalities.py", "encoder.py", "norm.py", "queues.py", "losses.py", "stages/*.py")
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-learn", "openTSNE", "matplotlib", "plotly", "papermill")
 
 
@@ -25,6 +27,16 @@ def code() -> str:
     for path in sorted(PACKAGE.rglob("*.py")):
         digest.update(path.relative_to(PACKAGE).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return f"{skelmm_core.__version__}+{digest.hexdigest()[:12]}"
+
+
+@cache
+def training_code() -> str:
+    """A digest of the source that decides what training computes; comments and layout don't count."""
+    digest = hashlib.sha256()
+    for pattern in TRAINING:
+        for path in sorted(PACKAGE.glob(pattern)):
+            digest.update(ast.dump(ast.parse(path.read_text())).encode())
+    return digest.hexdigest()[:12]
 
 
 def digest(content: bytes) -> str:

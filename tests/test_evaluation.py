@@ -385,7 +385,8 @@ def test_result_as_plain_numbers():
     result = metrics.ProbeResult(np.array([[0.0, 1, 0], [2, 0, 0], [0, 3, 0]]), np.array([1, 1, 0]))
     assert result.predictions.tolist() == [1, 0, 1]
     assert result.summary() == {
-        "accuracy": pytest.approx(100 / 3), "clips": 3, "streams": {}, "per_class": [0.0, 50.0, None], "confusion": [[0, 1, 0], [1, 1, 0], [0, 0, 0]],
+        "accuracy": pytest.approx(100 / 3), "clips": 3, "streams": {}, "per_class": [0.0, 50.0, None],
+        "confusion": [[0, 1, 0], [1, 1, 0], [0, 0, 0]],
     }  # fmt: skip
 
 

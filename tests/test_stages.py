@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from skelmm_core import checkpoints, settings
+from skelmm_core import checkpoints, manifest, settings
 from skelmm_core.batches import Augmentation, Batches
 from skelmm_core.errors import SettingsError, TrainingError
 from skelmm_core.experiment import Experiment, make_fabric
@@ -58,6 +58,35 @@ def test_a_finished_stage_is_found_without_writing_anything(clips, tmp_path):
     found = loop(own, clips, tmp_path)
     assert len(found.run()) == 4 and found.found
     assert {p: p.stat().st_mtime_ns for p in tmp_path.rglob("*")} == before
+
+
+def test_what_other_code_had_a_part_in_is_told_through_all_stages(tmp_path, monkeypatch):
+    exp = Experiment("sample", tmp_path, smoke=True, epochs=2, modalities="joint,bone", students="joint", frames=8)
+    exp.pretrain(until=1)
+    monkeypatch.setattr(manifest, "training_code", lambda: "changed")
+    with pytest.warns(UserWarning, match="exchange-.* was trained, wholly or in part, by another version of the code; delete it"):
+        teacher = exp.exchange()
+    assert len(teacher.code) == 2 and teacher.by_other_code
+    with pytest.warns(UserWarning, match="distill-"):
+        assert exp.distill().code == teacher.code
+    with pytest.warns(UserWarning):
+        assert exp.exchange().code == teacher.code  # found now
+
+
+def test_training_code_is_what_training_runs_and_not_its_comments(tmp_path, monkeypatch):
+    monkeypatch.setattr(manifest, "PACKAGE", tmp_path)
+
+    def digest(text: str, name: str = "losses.py") -> str:
+        (tmp_path / name).write_text(text)
+        manifest.training_code.cache_clear()
+        return manifest.training_code()
+
+    try:
+        first = digest("x = 1\n")
+        assert digest("x = 1  # one\n\n") == first and digest("x = 2\n") != first
+        assert digest("x = 1\n") == first == digest("y = 1\n", "cli.py")
+    finally:
+        manifest.training_code.cache_clear()
 
 
 def test_queue_length_that_does_not_divide_by_the_batch(clips, tmp_path):

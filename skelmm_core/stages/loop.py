@@ -21,7 +21,7 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from skelmm_core import batches as data
-from skelmm_core import checkpoints, modalities
+from skelmm_core import checkpoints, manifest, modalities
 from skelmm_core.batches import Augmentation, Batches
 from skelmm_core.errors import CheckpointError, TrainingError
 from skelmm_core.files import replacing
@@ -57,6 +57,7 @@ class Loop:
     on_step: Callable[[Row], None] | None = None
     on_epoch: Callable[[int, list[Row]], None] | None = None
     found: bool = field(default=False, init=False)  # after `run`: all epochs had been done before
+    code: set[str] = field(default_factory=set, init=False)  # after `run`: digests of the training code that had a part in it
 
     def run(self, momentum: dict[str, torch.Tensor] | None = None) -> list[Row]:
         """Train until `stop`, or `epochs`, going on from ``last.pt`` if there is one. Returns one row per epoch (also in ``log.csv``).
@@ -72,6 +73,7 @@ class Loop:
         self.found = epoch >= stop
         if self.found:
             return rows
+        self.code.add(manifest.training_code())
         model, optimiser = fabric.setup(self.model, optimiser)
         model.train()
         per_epoch = len(data.order(len(self.batches), s.batch, s.seed, 0))
@@ -165,6 +167,7 @@ class Loop:
                 "epoch": int(rows[-1]["epoch"]),
                 "rows": rows,
                 "identity": self.identity,
+                "code": sorted(self.code),
             },
         )
         write_csv(self.folder / "log.csv", rows)
@@ -178,6 +181,7 @@ class Loop:
             raise CheckpointError(f"{path} was made with other settings or data than asked for now; choose another output folder")
         checkpoints.load_weights(self.model, saved["model"], str(path))
         restore_momentum(optimiser, trained, saved["momentum"])
+        self.code.update(saved.get("code", ["unknown"]))
         return saved["rows"], saved["epoch"]
 
 
