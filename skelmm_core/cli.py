@@ -108,7 +108,7 @@ def run(
         parameters: a parameter for every chosen notebook that has it, e.g. -p epochs=8; may be repeated.
         jobs: notebooks at a time; those that build on each other still wait for each other.
         preset: described (the paper's setting), published (its code's), small (hundreds of clips), or quick (minutes).
-        seed: decides all random draws; none: as the preset says.
+        seed: decides all random draws; not given: 0.
         device: auto, cpu, cuda or cuda:N.
         smoke: toy sizes, seconds per stage, to see that everything runs.
     """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import errno
+import glob
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import BinaryIO
 
 from skelmm_core.errors import DataError, SkelmmError
 
+STALE = 3600  # seconds
 _ADVICE = {
     errno.ENOSPC: "free some space or choose another disk",
     errno.EDQUOT: "free some of your quota or choose another disk",
@@ -28,12 +31,14 @@ def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterato
 
     It is written beside `path` (whose folder is made if needed), flushed to the disk and renamed, so a file that was
     there stays whole until the new one is complete. The block must turn failures of what it reads into errors of its
-    own: an `OSError` here is taken for a failed write and raised as `error`, saying what to do.
+    own: an `OSError` here is taken for a failed write and raised as `error`, saying what to do. What a killed process left of the
+    same file is removed.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(path)
         with open(part, "wb") as file:
             yield file
             file.flush()
@@ -46,3 +51,11 @@ def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterato
             advice = _ADVICE.get(problem.errno, "check the folder and the disk")
             raise error(f"can't write '{path}': {problem.strerror or problem}; nothing was left behind; {advice}") from problem
         raise
+
+
+def _sweep(path: Path) -> None:
+    """Remove parts of `path` that nobody has written to for an hour (by age, since the writer may be on another machine)."""
+    for part in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with suppress(OSError):  # another process may have removed it, or may have just finished
+            if time.time() - part.stat().st_mtime > STALE:
+                part.unlink()
