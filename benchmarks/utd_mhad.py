@@ -2,9 +2,10 @@
 
     python benchmarks/utd_mhad.py $SKELMM_SHARED/data/utd_mhad_skeleton.tar.xz --seeds 0,1,2 --jobs 2
 
-Each seed trains stage 1, exchange and the students, then probes everything with frozen
-encoders; the last epoch counts. The rows of a recipe are added to those of others in the file. What was trained before with
-the same settings is found again in --out, so an interrupted benchmark goes on where it stopped.
+Each seed trains stage 1, exchange and the students, and beside them the same without exchange and the students' modalities
+alone; then probes everything with frozen encoders; the last epoch counts. The rows of a recipe are added to those of others in the
+file. What was trained before with the same settings and code is found again in --out, so an interrupted benchmark goes on where it
+stopped; what other code trained is refused.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ from typing import Any
 RESULTS = Path(__file__).parent / "results" / "utd_mhad.json"
 
 
-def measure(job: tuple[dict[str, Any], int, int]) -> dict[str, float]:
+def measure(job: tuple[dict[str, Any], int, int, bool]) -> dict[str, float]:
     """All figures of one seed, in percent of the test clips; runs in a process of its own."""
-    options, seed, threads = job
+    options, seed, threads, baselines = job
     import torch
 
     from skelmm_core.evaluation.knn import raw_nearest
@@ -36,19 +37,25 @@ def measure(job: tuple[dict[str, Any], int, int]) -> dict[str, float]:
     torch.set_num_threads(threads)
     began = time.monotonic()
     exp = Experiment(**options, seed=seed)
-    teacher = exp.exchange()
-    student = exp.distill()
-    trained = sum(stage.seconds for stage in (teacher, student, exp.pretrain(until=exp.settings.exchange_epoch)))
-    features = {"untrained": exp.features(exp.untrained()), "teacher": exp.features(teacher.model.query)}
-    features["student"] = exp.features(student.model.students)
+    students = exp.settings.student_names
+    stages = {"teacher": exp.exchange(), "student": exp.distill()}
+    trained = sum(stage.seconds for stage in (*stages.values(), exp.pretrain(until=exp.settings.exchange_epoch)))
+    if baselines:
+        stages |= {"six_without_exchange": exp.exchange(exchange="none"), "three_alone": exp.exchange(modalities=exp.settings.students)}
+    if other := [str(stage.folder) for stage in stages.values() if stage.by_other_code]:
+        sys.exit(f"trained by other code than today's: {', '.join(other)}; delete them, or name another --out")
+    features = {"untrained": exp.features(exp.untrained())}
+    features |= {name: exp.features(s.model.students if name == "student" else s.model.query) for name, s in stages.items()}
     found = {"raw_1nn": raw_nearest(exp.clips, exp.split).accuracy, "seconds_training": trained, "test_clips": len(exp.split.test)}
     for name, pair in features.items():
         scores = exp.score(pair)
         found |= {f"{name}_linear": scores.linear.accuracy, f"{name}_linear_fused_jointly": scores.joint.accuracy}
         found[f"{name}_knn"] = scores.knn.accuracy
         found |= {f"{name}_{stream}_linear": value for stream, value in scores.late.streams.items()}
-    found["untrained_three_linear"] = exp.score(features["untrained"], exp.settings.student_names).linear.accuracy
-    found["teacher_three_linear"] = exp.score(features["teacher"], exp.settings.student_names).linear.accuracy
+    for name, three in (("untrained", "untrained_three"), ("teacher", "teacher_three"), ("six_without_exchange", "three_without_exchange")):
+        if name in features:
+            scores = exp.score(features[name], students)
+            found |= {f"{three}_linear": scores.linear.accuracy, f"{three}_knn": scores.knn.accuracy}
     found["joint_linear"] = found["teacher_joint_linear"]
     print(f"seed {seed}: {time.monotonic() - began:.0f} s, " + json.dumps({k: round(v, 1) for k, v in found.items()}), flush=True)
     return found
@@ -61,6 +68,7 @@ def main() -> None:
     parser.add_argument("--preset", default="small", help="recipe")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
     parser.add_argument("--jobs", type=int, default=1, help="seeds at a time; the cores are shared among them")
+    parser.add_argument("--no-baselines", action="store_true", help="teacher and student only")
     parser.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", help="a setting other than the preset's")
     args = parser.parse_args()
 
@@ -76,7 +84,7 @@ def main() -> None:
     options = {"data": path, "out": args.out, "preset": args.preset, **given}
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
     with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
-        found = list(pool.map(measure, [(options, seed, threads) for seed in seeds]))
+        found = list(pool.map(measure, [(options, seed, threads, not args.no_baselines) for seed in seeds]))
 
     recipe = args.preset + "".join(f", {p}" for p in args.p)
     prefix = "" if args.preset == "small" else f"{args.preset}_"

@@ -16,6 +16,7 @@ from skelmm_core.errors import DataError
 Values = float | Sequence[float]
 HALO = [withStroke(linewidth=3.4, foreground="white")]  # dark marks stay readable on dark bars
 PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+LABEL = 14  # percent of the axis that a value and its spread take, roughly
 DASHES = ("--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
 
 
@@ -46,6 +47,7 @@ def accuracy_bars(
     with palette.style():
         figure = picture(8.5, 1.6 + 0.42 * len(names) * max(1.0, 0.62 * len(series)))
         axes = figure.subplots()
+        by_bar = [value for value in (references or {}).values() if isinstance(value, Mapping)]
         for number, bars in enumerate(series.values()):
             for bar, values in bars.items():
                 place = names.index(bar) - 0.4 + thick * (number + 0.5)
@@ -56,8 +58,8 @@ def accuracy_bars(
                     ends = (values.mean() - error, values.mean() + error)
                     axes.plot(ends, (place, place), "|-", color="#222222", lw=1.3, ms=7, mew=1.3, path_effects=HALO, label="_error")
                 text = f"{values.mean():.1f}" if error is None else f"{values.mean():.1f} ± {error:.1f}"
-                right = (values.mean() + (error or 0), place)
-                axes.annotate(text, right, (6, 0), textcoords="offset points", va="center", fontsize=9, bbox=PLATE)
+                right = _clear(values.mean() + (error or 0), [ticks[bar] for ticks in by_bar if bar in ticks])
+                axes.annotate(text, (right, place), (6, 0), textcoords="offset points", va="center", fontsize=9, bbox=PLATE)
         handles = [Patch(color=_tint("#444444", 0.55 * n / max(len(series) - 1, 1)), label=name) for n, name in enumerate(series) if name]
         for number, (text, value) in enumerate((references or {}).items()):
             handles.append(_reference(axes, names, text, value, DASHES[number % len(DASHES)]))
@@ -70,6 +72,14 @@ def accuracy_bars(
         if title:
             figure.suptitle(title)
     return figure
+
+
+def _clear(end: float, ticks: Sequence[float]) -> float:
+    """Where the value of a bar that ends at `end` is written: behind the reference ticks that it would lie on."""
+    for tick in sorted(ticks):
+        if end - 1 < tick < end + LABEL:
+            end = tick
+    return end
 
 
 def _seeds(bar: str, value: Values) -> np.ndarray:

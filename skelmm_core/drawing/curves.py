@@ -55,7 +55,7 @@ def training_curves(
         panels[3].set(ylabel="learning rate", ylim=(0, None))
         for axes in panels:
             axes.grid(axis="y")
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
             for text, epoch in (marks or {}).items():
                 axes.axvline(epoch, color="#999999", lw=1, ls=":", label="_mark")
                 if axes is panels[0]:

@@ -47,7 +47,9 @@ def modality_colour(name: str) -> str:
 
 def series_colour(name: str, number: int) -> str:
     """Colour of a modality, else of series `number` of a figure."""
-    return (MODALITY | OTHERS).get(name) or CLASS_COLOURS[number % len(CLASS_COLOURS)]
+    named = MODALITY | OTHERS
+    free = [colour for colour in CLASS_COLOURS if colour not in named.values()]
+    return named.get(name) or free[number % len(free)]
 
 
 def label(name: str) -> str:
