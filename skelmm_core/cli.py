@@ -69,10 +69,17 @@ def prepare(
         options: an option of the format's reader, e.g. -p incomplete=list.txt (ntu) or -p protocol=cross-view (npz); may be repeated.
     """
     from skelmm_core import clips as files
-    from skelmm_core import sources
+    from skelmm_core import protocols, sources
+    from skelmm_core.errors import ProtocolError
     from skelmm_core.parameters import pairs
 
     print(files.write(clips, sources.read(source, format, **pairs(options))))
+    written = files.open_clips(clips)
+    try:
+        if written.protocol:
+            protocols.split(written)
+    except ProtocolError as problem:
+        print(f"warning: the file's own protocol can't be used; name another one when you train. {problem}", file=sys.stderr)
 
 
 def info(clips: Annotated[Path, Positional, arg(metavar="CLIPS")], protocol: str = "") -> None:

@@ -117,6 +117,18 @@ def test_options_of_sample_are_those_of_its_reader():
 # Files of clips
 
 
+def test_a_protocol_that_the_data_do_not_allow_is_told_when_they_are_prepared(tmp_path, capsys):
+    names, labels = np.array(["a", "b", "c", "d"]), np.array([0, 0, 1, 1])
+    joints = np.random.default_rng(0).normal(size=(8, 25, 3)).astype(np.float32)
+    np.savez(tmp_path / "x.npz", joints=joints, offsets=np.arange(0, 9, 2), label=labels, subject=np.array([1, 2, 1, 2]), name=names,
+             label_names=np.array(["p", "q"]))  # fmt: skip
+    cli.main(["prepare", str(tmp_path / "x.npz"), str(tmp_path / "x.clips"), "-p", "protocol=subject == 3"])
+    said = capsys.readouterr()
+    assert "4 clips" in said.out and "warning: the file's own protocol can't be used" in said.err and "subject == 3" in said.err
+    cli.main(["prepare", str(tmp_path / "x.npz"), str(tmp_path / "x.clips"), "-p", "protocol=subject == 1"])
+    assert not capsys.readouterr().err
+
+
 def test_sample_prepare_and_info(tmp_path, capsys):
     shown = call(capsys, "sample", tmp_path / "s.clips", "--performers", 2, "--repetitions", 1, "--cameras", 1, "--actions", "kick,punch")
     assert "4 clips" in shown

@@ -19,6 +19,7 @@ from hypothesis.extra import numpy as hnp
 from skelmm_core import clips, protocols, sources
 from skelmm_core.clips import Dropped
 from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.skeletons import NTU25
 from skelmm_core.sources import generic_npz, members, ntu, utd_mhad
 from skelmm_core.sources.ntu_names import NAMES
 
@@ -375,6 +376,13 @@ def test_npz_comes_back(tmp_path):
     assert own.skeleton.name == "my own" and sources.read(tmp_path / "plain.npz").skeleton.name == "ntu25"
 
 
+def table(**changes) -> np.ndarray:
+    """NTU-25's own table with changes, as an npz holds it; `centre` moves to a joint that is then its own bone."""
+    whole = NTU25.to_dict() | {"name": "mine"} | changes
+    whole["bone"] = [whole["centre"] if j == whole["centre"] else b for j, b in enumerate(whole["bone"])]
+    return np.array(json.dumps(whole))
+
+
 HDM_PARENTS = [0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 1, 7, 7, 11, 11]
 
 
@@ -388,6 +396,8 @@ HDM_PARENTS = [0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17,
         (dict(joints=np.zeros((10, 20, 3)), skeleton=np.array("ntu25")), "20 joints, skeleton 'ntu25' has 25"),
         (dict(skeleton=np.array("{")), "not a JSON table"),
         (dict(skeleton=np.array('{"nom": 1}')), "unknown field 'nom'"),
+        (dict(skeleton=table(name="ntu25", centre=1)), "'skeleton' is a table of its own under the name of the built-in 'ntu25'"),
+        (dict(skeleton=table(edges=[[0, 1]])), "no path of 'edges' leads from the centre to"),
         (dict(parents=np.array(HDM_PARENTS[::-1])), "'parents' is not the tree of skeleton 'ntu25'"),
         (dict(offsets=np.array([0, 2, 5, 9])), "5 numbers (one more than clips)"),
         (dict(offsets=np.array([0, 2, 5, 9, 11])), "the 10 frames of 'joints'"),
