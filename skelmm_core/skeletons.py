@@ -56,7 +56,7 @@ class Skeleton:
             raise DataError(f"skeleton '{self.name}': the centre joint {self.centre} must be its own bone parent")
         loose = [self.joints[j] for j in (self.hops()[self.centre] < 0).nonzero()[0]]
         if loose:
-            raise DataError(f"skeleton '{self.name}': no path of 'edges' leads from the centre to {', '.join(map(str, loose[:4]))}; link them")
+            raise DataError(f"skeleton '{self.name}': no path of 'edges' leads from the centre to {', '.join(map(str, loose[:4]))}")
 
     def __len__(self) -> int:
         return len(self.joints)

@@ -1,9 +1,11 @@
 """Training stages: what the loop stops at, what goes on from where, which switches change what."""
 
+import csv
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from skelmm_core import checkpoints, manifest, settings
 from skelmm_core.batches import Augmentation, Batches
@@ -49,6 +51,21 @@ def test_a_run_in_two_parts_ends_bit_for_bit_as_one_in_a_piece(clips, tmp_path):
     ]
     for name, value in weights(whole.model).items():
         assert torch.equal(value, again.model.state_dict()[name]), name
+
+
+def test_tensorboard_holds_what_the_csv_holds_also_after_an_interruption(clips, tmp_path):
+    own = toy()
+    loop(own, clips, tmp_path, stop=2).run()
+    rows = loop(own, clips, tmp_path).run()
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    with open(tmp_path / "log.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    for key in ("loss", "lr", "positive/joint", "negative/angular_velocity"):
+        scalars = events.Scalars(key)
+        assert [s.step for s in scalars] == [1, 2, 3, 4]
+        for scalar, row, line in zip(scalars, rows, table, strict=True):
+            assert scalar.value == pytest.approx(row[key], rel=1e-5) and float(line[key]) == row[key]
 
 
 def test_a_finished_stage_is_found_without_writing_anything(clips, tmp_path):

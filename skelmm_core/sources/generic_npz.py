@@ -129,7 +129,7 @@ def _skeleton(arrays: dict[str, np.ndarray], path: Path) -> Skeleton:
             raise DataError(f"'{path}': no known skeleton has {joints} joints: {known}; store a table of your own as 'skeleton'")
         skeleton = fitting[0]
     if skeletons.SKELETONS.get(skeleton.name, skeleton) != skeleton:
-        raise DataError(f"'{path}': 'skeleton' is a table of its own under the name of the built-in '{skeleton.name}'; give it another name")
+        raise DataError(f"'{path}': 'skeleton' is a table of its own with the name of the built-in '{skeleton.name}'; name it otherwise")
     if len(skeleton) != joints:
         raise DataError(f"'{path}': 'joints' has {joints} joints, skeleton '{skeleton.name}' has {len(skeleton)}")
     if "parents" in arrays:
