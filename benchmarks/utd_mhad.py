@@ -24,6 +24,35 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results" / "utd_mhad.json"
+TABLE = {  # rows of the README's table; what a row is called in the results
+    "untrained encoders, joint, motion, bone": "untrained_three",
+    "untrained encoders, six modalities": "untrained",
+    "joint, motion, bone, each alone (stage 1)": "three_without_exchange",
+    "joint, motion, bone with exchange": "three_alone",
+    "six, each alone (stage 1)": "six_without_exchange",
+    "**teacher: six with exchange**": "teacher",
+    "of the teacher, joint, motion, bone": "teacher_three",
+    "**student: joint, motion, bone**": "student",
+    "published recipe, untrained encoders": "published_untrained",
+    "published recipe, teacher": "published_teacher",
+    "published recipe, student": "published_student",
+}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The results as a Markdown table, mean ± standard deviation over seeds, in percent."""
+    found = {row["name"]: row for row in rows}
+
+    def cell(name: str) -> str:
+        row = found.get(name)
+        return "–" if row is None else f"{row['mean']:.1f} ± {row['std']:.1f}"
+
+    lines = ["| | linear probe, fused late | linear probe, fused jointly | kNN (k = 1) |", "|---|---|---|---|"]
+    lines.append(f"| raw coordinates | – | – | {found['raw_1nn']['mean']:.1f} |")
+    for text, name in TABLE.items():
+        if f"{name}_linear" in found:
+            lines.append(f"| {text} | {cell(f'{name}_linear_late')} | {cell(f'{name}_linear_joint')} | {cell(f'{name}_knn')} |")
+    return "\n".join(lines)
 
 
 def measure(job: tuple[dict[str, Any], int, int, bool]) -> dict[str, float]:
@@ -46,16 +75,18 @@ def measure(job: tuple[dict[str, Any], int, int, bool]) -> dict[str, float]:
         sys.exit(f"trained by other code than today's: {', '.join(other)}; delete them, or name another --out")
     features = {"untrained": exp.features(exp.untrained())}
     features |= {name: exp.features(s.model.students if name == "student" else s.model.query) for name, s in stages.items()}
+    models = {name: (pair, tuple(pair[0])) for name, pair in features.items()}
+    parts = {"untrained": "untrained_three", "teacher": "teacher_three", "six_without_exchange": "three_without_exchange"}
+    for name, part in parts.items():
+        if name in models:  # branches without exchange are trained as if each were alone
+            models[part] = (features[name], students)
     found = {"raw_1nn": raw_nearest(exp.clips, exp.split).accuracy, "seconds_training": trained, "test_clips": len(exp.split.test)}
-    for name, pair in features.items():
-        scores = exp.score(pair)
-        found |= {f"{name}_linear": scores.linear.accuracy, f"{name}_linear_fused_jointly": scores.joint.accuracy}
-        found[f"{name}_knn"] = scores.knn.accuracy
-        found |= {f"{name}_{stream}_linear": value for stream, value in scores.late.streams.items()}
-    for name, three in (("untrained", "untrained_three"), ("teacher", "teacher_three"), ("six_without_exchange", "three_without_exchange")):
-        if name in features:
-            scores = exp.score(features[name], students)
-            found |= {f"{three}_linear": scores.linear.accuracy, f"{three}_knn": scores.knn.accuracy}
+    for name, (pair, streams) in models.items():
+        scores = exp.score(pair, streams)
+        found |= {f"{name}_linear": scores.linear.accuracy, f"{name}_linear_joint": scores.joint.accuracy}
+        found |= {f"{name}_linear_late": scores.late.accuracy, f"{name}_knn": scores.knn.accuracy}
+        if streams == tuple(pair[0]):
+            found |= {f"{name}_{stream}_linear": value for stream, value in scores.late.streams.items()}
     found["joint_linear"] = found["teacher_joint_linear"]
     print(f"seed {seed}: {time.monotonic() - began:.0f} s, " + json.dumps({k: round(v, 1) for k, v in found.items()}), flush=True)
     return found
@@ -100,9 +131,9 @@ def main() -> None:
     before = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     new = {row["name"] for row in rows}
     RESULTS.parent.mkdir(exist_ok=True)
-    RESULTS.write_text(json.dumps([r for r in before if r["name"] not in new] + rows, indent=1) + "\n")
-    for row in rows:
-        print(f"{row['name']:40s} {row['mean']:8.2f} ± {row['std']:.2f}")
+    rows = [r for r in before if r["name"] not in new] + rows
+    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
+    print(table(rows))
 
 
 if __name__ == "__main__":

@@ -143,7 +143,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     # worse. Smoothing and one turn per clip keep the sensor's noise out of differences, so 16 frames do as well as 32 at half the cost;
     # the raw cross product is longer where the axis is clearer, where the unit axis of a straight limb is noise.
     "small": dict(
-        frames=16, smooth=4.0, view="clip", epochs=120, student_epochs=60, batch=64, queue=256, key_momentum=0.99, temperature=0.1,
+        frames=16, smooth=4.0, view="clip", epochs=120, student_epochs=100, batch=64, queue=256, key_momentum=0.99, temperature=0.1,
         lr=0.05, schedule="cosine", features=128, dropout=0.0, bodies="present", initialisation="scaled", unit_axis=False, crop_shift=0,
         crop_min=0.8, shear=0.25, yaw=0.2, offset=0.02, probe_standardise=True, probe_fusion="late",
     ),
