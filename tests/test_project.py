@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import importlib.util
+import json
 import re
 import shlex
 import subprocess
@@ -13,6 +15,7 @@ from importlib import metadata
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
 
@@ -175,6 +178,21 @@ def test_the_readmes_file_tree_is_the_tree():
     assert sorted(inside) == sorted(there)
     for name in re.findall(r"^(\w+)/", tree, re.M):
         assert (ROOT / name).is_dir(), name
+
+
+def test_the_readmes_table_of_real_motion_is_what_the_benchmark_measured():
+    spec = importlib.util.spec_from_file_location("utd_mhad", ROOT / "benchmarks" / "utd_mhad.py")
+    benchmark = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(benchmark)
+    rows = json.loads(benchmark.RESULTS.read_text())
+    assert benchmark.table(rows) in README
+    for row in rows:
+        assert row["command"].split()[1] == "benchmarks/utd_mhad.py" and f"`{row['commit'][:7]}`" in README and row["date"] in README
+        values = np.array(row["values"])
+        assert len(values) == len(row["seeds"]) and row["mean"] == pytest.approx(values.mean())
+        assert row["std"] == pytest.approx(values.std(ddof=1) if len(values) > 1 else 0)
+    needed = ("raw_1nn", "untrained_linear", "teacher_linear", "teacher_knn", "student_linear", "joint_linear")
+    assert {row["name"] for row in rows} >= set(needed)
 
 
 # Notebooks
