@@ -3,9 +3,10 @@
     python benchmarks/utd_mhad.py $SKELMM_SHARED/data/utd_mhad_skeleton.tar.xz --seeds 0,1,2 --jobs 2
 
 Each seed trains stage 1, exchange and the students, and beside them the same without exchange and the students' modalities
-alone; then probes everything with frozen encoders; the last epoch counts. The rows of a recipe are added to those of others in the
-file. What was trained before with the same settings and code is found again in --out, so an interrupted benchmark goes on where it
-stopped; what other code trained is refused.
+alone; then probes everything with frozen encoders; the last epoch counts. Rows are named after the recipe: those of preset small, as
+it is, have plain names, others begin with "published_" or the like. Rows of the same names are replaced, others are kept. What was
+trained before with the same settings and code is found again in --out, so an interrupted benchmark goes on where it stopped; what
+other code trained is refused.
 """
 
 from __future__ import annotations
@@ -103,14 +104,18 @@ def main() -> None:
     parser.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", help="a setting other than the preset's")
     args = parser.parse_args()
 
-    from skelmm_core import clips, manifest, settings, sources
+    from skelmm_core import clips, manifest, parameters, settings, sources
+    from skelmm_core.errors import nearest
 
     code = manifest.git() or {}  # before anything runs: the commit that is measured
-    path = args.out / "utd_mhad.clips"
-    if not path.exists():
-        print(clips.write(path, sources.read(args.source)))
-    kinds = settings.field_types(settings.Distill)
-    given = {name: kinds[name](value) for name, _, value in (p.partition("=") for p in args.p)}
+    path, source = args.out / "utd_mhad.clips", sources.read(args.source)
+    if not path.exists() or clips.open_clips(path).fingerprint != source.fingerprint:
+        print(clips.write(path, source))
+    kinds, given = settings.field_types(settings.Distill), {}
+    for name, value in parameters.pairs(args.p).items():
+        if name not in kinds:
+            sys.exit(f"unknown setting '{name}'{nearest(name, kinds)}")
+        given[name] = parameters.Parameter(name, kinds[name].__name__, None, "").convert(value)
     seeds = [int(s) for s in args.seeds.split(",")]
     options = {"data": path, "out": args.out, "preset": args.preset, **given}
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
@@ -118,9 +123,13 @@ def main() -> None:
         found = list(pool.map(measure, [(options, seed, threads, not args.no_baselines) for seed in seeds]))
 
     recipe = args.preset + "".join(f", {p}" for p in args.p)
-    prefix = "" if args.preset == "small" else f"{args.preset}_"
+    prefix = "" if recipe == "small" else f"{args.preset}_"
+    if recipe.startswith("small,") or (recipe == "small" and len(seeds) < 3):
+        prefix = "trial_"  # of other settings or fewer seeds: never in place of the recipe's own rows
+    words = [f"$SKELMM_SHARED/data/{args.source.name}" if Path(w) == args.source else shlex.quote(w) for w in sys.argv[1:]]
+    command = " ".join(["python", "benchmarks/utd_mhad.py", *words])
     shared = {
-        "seeds": seeds, "recipe": recipe, "command": shlex.join(["python", "benchmarks/utd_mhad.py", args.source.name, *sys.argv[2:]]),
+        "seeds": seeds, "recipe": recipe, "command": command,
         **code, "hardware": manifest.hardware(), "date": datetime.now(UTC).date().isoformat(), "threads_per_seed": threads,
     }  # fmt: skip
     rows = []

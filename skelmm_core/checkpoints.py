@@ -6,6 +6,7 @@ No random state is stored, since all random draws are functions of (seed, epoch,
 
 from __future__ import annotations
 
+import io
 import platform
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,10 @@ def versions() -> dict[str, str]:
 def save(path: Path, content: dict[str, Any]) -> None:
     """Write tensors, numbers, strings and plain containers."""
     content = {"format": FORMAT, "versions": versions(), **content}
+    buffer = io.BytesIO()  # torch hides why a write failed; memory does not fail to be written
+    torch.save(content, buffer)
     with replacing(path, CheckpointError) as file:
-        torch.save(content, file)
+        file.write(buffer.getbuffer())
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -73,7 +73,10 @@ def prepare(
     from skelmm_core.errors import ProtocolError
     from skelmm_core.parameters import pairs
 
-    print(files.write(clips, sources.read(source, format, **pairs(options))))
+    found = sources.read(source, format, **pairs(options))
+    if found.protocol:
+        protocols.check_words(found.protocol)
+    print(files.write(clips, found))
     written = files.open_clips(clips)
     try:
         if written.protocol:
@@ -113,7 +116,7 @@ def run(
         out: folder for executed notebooks, figures, metrics, checkpoints, manifest.json and report.html.
         notebooks: comma-separated numbers or names, e.g. 02,03; empty: all.
         parameters: a parameter for every chosen notebook that has it, e.g. -p epochs=8; may be repeated.
-        jobs: notebooks at a time; those that build on each other still wait for each other.
+        jobs: notebooks at a time; 02 to 05 build on each other and run in order, so it is 01 that runs beside them.
         preset: described (the paper's setting), published (its code's), small (hundreds of clips), or quick (minutes).
         seed: decides all random draws; not given: 0.
         device: auto, cpu, cuda or cuda:N.
@@ -130,8 +133,10 @@ def run(
 COMMANDS: dict[str, Callable] = {"sample": sample, "prepare": prepare, "info": info, "run": run}
 STAGED = {  # commands of a stage, whose options are that stage's settings; see `stage_commands`
     "train": "Train one stage (pretrain, exchange or distill), with the stages that it builds on; goes on where it was interrupted.",
-    "evaluate": "Print what a stage's frozen encoders know (linear probe, nearest neighbours), beside untrained ones and raw coordinates.",
-    "export": "Write a stage's encoders as one safetensors file with their settings.",
+    "evaluate": "Print what frozen encoders know (linear probe, nearest neighbours), beside untrained ones and raw coordinates: those of a "
+    "stage, trained first where it is not there, or of a FILE.safetensors that `export` wrote (skelmm evaluate FILE --data CLIPS).",
+    "export": "Write a stage's encoders, trained first where they are not there, as one file with their settings: "
+    "skelmm export STAGE FILE.safetensors.",
 }
 
 

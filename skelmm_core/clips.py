@@ -22,7 +22,7 @@ import numpy as np
 from tqdm import tqdm
 
 from skelmm_core.errors import DataError
-from skelmm_core.files import replacing
+from skelmm_core.files import refuse_foreign, replacing
 from skelmm_core.recordings import NUMBERS, Dropped, Recording, Source, Stream, check, stature
 from skelmm_core.skeletons import Skeleton
 
@@ -79,9 +79,10 @@ def write(path: str | Path, source: Source, progress: bool = True) -> WriteRepor
 
     The file appears under its name only when it is complete. Raises `DataError`, naming file, clip and frame, for joints that
     are not finite or not (1 or 2, T >= 1, V, 3), a label outside the classes, a name used twice, a class with a single clip,
-    no clip at all, and a disk that is full or read-only.
+    no clip at all, a file at `path` that is not a clips file, and a disk that is full or read-only.
     """
     path, began = Path(path), time.perf_counter()
+    refuse_foreign(path, FORMAT)
     columns = {c: array("i") for c in COLUMNS}
     start, names, name_end = array("q", [0]), bytearray(), array("q")
     known: set[str] = set()

@@ -7,6 +7,7 @@ by a run with other settings.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import warnings
 from collections.abc import Callable, Iterable, Set
@@ -60,17 +61,23 @@ class Experiment:
     Args:
         data: a clips file, or ``"sample"`` for the built-in generated motion (made in `out` when it is not there).
         out: folder for everything that is made.
-        preset, smoke, overrides: as in `settings.resolve("distill", ...)`; overrides that are None count as not given.
+        preset, smoke, overrides: as in `settings.resolve("distill", ...)`; overrides that are None count as not given. A precision of
+            "auto" is resolved here, so that `settings` and the stages' folders tell in which one was trained.
         device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
         on_step, on_epoch: callbacks of the training loops, for live plots.
     """
 
     def __init__(self, data: str | Path = SAMPLE, out: str | Path = "outputs/run", preset: str = "described", device: str = "auto",
                  smoke: bool = False, on_step: Callable | None = None, on_epoch: Callable | None = None, **overrides: Any):  # fmt: skip
+        if not isinstance(smoke, bool):
+            raise SettingsError(f"smoke must be True or False, found {type(smoke).__name__} {smoke!r}")
         self.data, self.out, self.preset, self.smoke = str(data), Path(out), preset, smoke
-        self.settings: Distill = settings.resolve("distill", preset, smoke, **overrides)
-        self.on_step, self.on_epoch = on_step, on_epoch
+        given: Distill = settings.resolve("distill", preset, smoke, **overrides)
+        device = choose_device(device)
+        self.settings = dataclasses.replace(given, precision=choose_precision(device, given.precision))
         self.fabric = make_fabric(device, self.settings.precision)
+        self.on_step, self.on_epoch = on_step, on_epoch
+        self.by_other_code: list[Path] = []  # folders of stages that another version of the code had a part in
 
     @cached_property
     def clips(self) -> clips.Clips:
@@ -88,12 +95,14 @@ class Experiment:
     def test(self) -> Batches:
         return self._load(self.split.test)
 
-    def check(self, distil: bool = False) -> None:
-        """Raises for data, a protocol or a skeleton that can't be used, before anything is trained; `distil`: for students, too."""
+    def check(self, stage: str = "pretrain") -> None:
+        """Raises for data, a protocol, a skeleton or settings that `stage` (with those before it) can't use, before anything is trained."""
         if self.settings.skeleton != "native":
             skeletons.mapping(self.clips.skeleton, skeletons.get(self.settings.skeleton))
         protocols.split(self.clips, self.settings.protocol)
-        if distil:
+        if stage in ("exchange", "distill"):
+            _check_exchange(self.settings)
+        if stage == "distill":
             self._check_students()
 
     def _check_students(self) -> None:
@@ -110,10 +119,7 @@ class Experiment:
     def exchange(self, **changes: Any) -> Trained:
         """Stage 2, from stage 1's checkpoint at `exchange_epoch` on; `changes` to the settings, e.g. ``modalities="joint,bone"``."""
         s = settings.narrow(self.settings, "exchange", **changes)
-        if not s.exchange_epoch < s.epochs:
-            raise SettingsError(f"no epoch is left for exchange: epochs={s.epochs}, exchange_from={s.exchange_from}; raise epochs")
-        if len(s.names) < 2 and s.exchange != "none":
-            raise SettingsError(f"exchange '{s.exchange}' needs at least two modalities, found {s.modalities}")
+        _check_exchange(s)
         parent = self.pretrain_folder() / f"epoch-{s.exchange_epoch:04d}.pt"
         if not parent.exists():
             self.pretrain(until=s.exchange_epoch)
@@ -185,6 +191,7 @@ class Experiment:
         loop.model.eval()
         trained = Trained(loop.model, rows, folder, loop.found, frozenset(loop.code))
         if trained.by_other_code:
+            self.by_other_code.append(folder)
             warnings.warn(f"{folder} was trained, wholly or in part, by another version of the code; delete it to train anew", stacklevel=3)
         return trained
 
@@ -201,8 +208,15 @@ class Experiment:
         return path
 
 
-def make_fabric(device: str, precision: str) -> Fabric:
-    """Fabric for one process on a named device; ``precision="auto"`` is bf16 autocast where the hardware multiplies bfloat16 fast."""
+def _check_exchange(s: settings.Exchange) -> None:
+    if not s.exchange_epoch < s.epochs:
+        raise SettingsError(f"no epoch is left for exchange: epochs={s.epochs}, exchange_from={s.exchange_from}; raise epochs")
+    if len(s.names) < 2 and s.exchange != "none":
+        raise SettingsError(f"exchange '{s.exchange}' needs at least two modalities, found {s.modalities}")
+
+
+def choose_device(device: str) -> str:
+    """``"cuda:1"`` of ``"cuda:1"``, and what this machine has for ``"auto"``; anything that it lacks raises `SettingsError`."""
     kind, _, number = device.partition(":")
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
@@ -211,9 +225,22 @@ def make_fabric(device: str, precision: str) -> Fabric:
     there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
     if int(number or 0) >= there:
         raise SettingsError(f"device '{device}' was asked for, but this machine has {there} device(s) of that kind; use device=cpu or auto")
+    return f"{kind}:{number}" if number else kind
+
+
+def choose_precision(device: str, precision: str) -> str:
+    """The precision that ``"auto"`` stands for on a device: bf16 autocast where the hardware multiplies bfloat16 fast."""
+    kind = device.partition(":")[0]
     if precision == "auto":
         fast = torch.cuda.is_bf16_supported() if kind == "cuda" else kind == "cpu" and torch.cpu._is_avx512_bf16_supported()
         precision = "bf16-mixed" if fast else "32-true"
     if precision == "16-mixed" and kind == "cpu":
         raise SettingsError("precision=16-mixed needs a GPU; on the CPU use bf16-mixed or 32-true")
-    return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)
+    return precision
+
+
+def make_fabric(device: str, precision: str) -> Fabric:
+    """Fabric for one process on a device and a precision, either of which may be "auto"."""
+    device = choose_device(device)
+    kind, _, number = device.partition(":")
+    return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=choose_precision(device, precision))

@@ -15,7 +15,7 @@ from safetensors.torch import save as save_tensors
 from skelmm_core import checkpoints, modalities
 from skelmm_core.encoder import Branches, Encoder, EncoderShape
 from skelmm_core.errors import CheckpointError, DataError
-from skelmm_core.files import replacing
+from skelmm_core.files import refuse_foreign, replacing
 from skelmm_core.settings import Evaluate
 from skelmm_core.skeletons import Skeleton
 
@@ -26,9 +26,10 @@ def save(path: str | Path, branches: Branches, settings: Evaluate, role: str, ti
     """Write encoders and verify that the file gives the same weights back.
 
     Args: role: ``"teacher"`` or ``"student"``. title: of the data that they were trained on.
-    Raises `CheckpointError` for a disk that is full or read-only.
+    Raises `CheckpointError` for a file at `path` that is not one of exported encoders, and a disk that is full or read-only.
     """
     path, first = Path(path), next(iter(branches.values()))
+    refuse_foreign(path, FORMAT, CheckpointError)
     metadata = {
         "format": FORMAT, "role": role, "trained_on": title, "modalities": json.dumps(list(branches)),
         "settings": json.dumps(dataclasses.asdict(settings)), "shape": json.dumps(dataclasses.asdict(first.shape)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import glob
+import json
 import os
 import time
 from collections.abc import Iterator
@@ -51,6 +52,23 @@ def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterato
             advice = _ADVICE.get(problem.errno, "check the folder and the disk")
             raise error(f"can't write '{path}': {problem.strerror or problem}; nothing was left behind; {advice}") from problem
         raise
+
+
+def refuse_foreign(path: str | Path, format: str, error: type[SkelmmError] = DataError) -> None:
+    """Raise `error` when `path` is a file that is not a safetensors file of `format`: nobody's data are written over by mistake."""
+    path = Path(path)
+    if path.is_file() and header_format(path) != format:
+        raise error(f"'{path}' is there already and is not a file that this command writes; name another file, or delete it first")
+
+
+def header_format(path: Path) -> str | None:
+    """The entry "format" in a safetensors file's metadata; None for any other file."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            return json.loads(file.read(length))["__metadata__"]["format"] if length < 1 << 26 else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _sweep(path: Path) -> None:

@@ -29,6 +29,7 @@ from skelmm_core.evaluation.diagnosis import difference_error
 from skelmm_core.evaluation.metrics import binomial_error
 from skelmm_core.experiment import SAMPLE, Experiment
 from skelmm_core.files import replacing
+from skelmm_core.parameters import STAGES
 
 __all__ = ["LiveCurves", "Session", "accuracy", "compare", "embeddings", "interactive", "join", "label", "plain", "start", "table"]
 
@@ -51,7 +52,7 @@ def start(notebook: str, parameters: Mapping[str, Any]) -> Session:
     data = given.pop("data")
     data = data if data == SAMPLE else str(base / Path(data).expanduser())
     exp = Experiment(data=data, out=out, on_epoch=LiveCurves() if interactive() else None, **given)
-    exp.check(distil=notebook[:2] in ("04", "05"))
+    exp.check(STAGES.get(notebook[:2], "pretrain"))
     session = Session(notebook, exp)
     session.say(session.opening())
     return session
@@ -111,7 +112,7 @@ class Session:
         exp, clips, split = self.exp, self.exp.clips, self.exp.split
         return {
             "preset": exp.preset, "seed": exp.settings.seed, "device": str(exp.fabric.device), "smoke": exp.smoke,
-            "precision": str(exp.fabric._precision.precision),
+            "precision": exp.settings.precision,
             "data": {
                 "title": clips.title, "content": clips.content, "clips": len(clips), "train": len(split.train), "test": len(split.test),
                 "protocol": split.name, "generated": clips.generated,
@@ -164,6 +165,13 @@ class Session:
             "notebook": self.notebook, "run": self.run(), "headline": headline, "signs_of_failure": list(signs),
             "notebook_seconds": time.perf_counter() - self.began, **details,
         }  # fmt: skip
+        if self.exp.by_other_code:
+            folders = ", ".join(sorted({f"`{folder.name}`" for folder in self.exp.by_other_code}))
+            values["signs_of_failure"].append(
+                f"Stages that another version of the code trained, wholly or in part, were found and used: {folders} in "
+                f"`{self.exp.out / 'stages'}`. Delete them to train anew."
+            )
+            signs = values["signs_of_failure"]
         path = self.folder / "metrics.json"
         with replacing(path) as file:
             file.write(json.dumps(plain(values), indent=1, allow_nan=False, ensure_ascii=False).encode())

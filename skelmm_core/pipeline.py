@@ -28,7 +28,6 @@ from skelmm_core.worker import execute
 
 NOTEBOOKS = manifest.ROOT / "notebooks"
 APART = ("01",)  # numbers of notebooks that train nothing; each other one builds on stages of the one before it
-STUDENTS = ("04", "05")  # those that distil
 MANIFEST = "manifest.json"
 SIGNS = 3  # of failure, that the final table shows of each notebook; the report shows all
 Say = Callable[[str], None]
@@ -64,7 +63,7 @@ def run(
         notebooks: numbers or names, e.g. ``("02", "03_ikem")``; none: all of `folder`.
         data: a clips file, or ``"sample"``.
         given: values of parameters; each goes to every chosen notebook that has it.
-        jobs: notebooks at a time; only those that share no training stage run side by side, with the cores shared among them.
+        jobs: notebooks at a time; those that build on each other still run in order, so it is 01 that runs beside the others.
         smoke, preset, seed, device: as in `Experiment`.
 
     Raises `SettingsError` for an unknown notebook, parameter (naming the nearest), preset or value, `DataError` and `ProtocolError` for
@@ -76,7 +75,7 @@ def run(
     common = {"data": str(data) if data == "sample" else str(Path(data).resolve()), "out": str(Path(out).resolve()), "preset": preset,
               "device": device, "smoke": smoke, "seed": seed}  # fmt: skip
     values = _values(paths, common, given or {})
-    state = _Run(Path(out).resolve(), _settings_and_data(common, given or {}, any(name[:2] in STUDENTS for name in paths)), say)
+    state = _Run(Path(out).resolve(), _settings_and_data(common, given or {}, _deepest(paths)), say)
     pending = []
     for name, path in paths.items():
         key = {
@@ -116,6 +115,12 @@ def choose(wanted: Iterable[str], folder: Path) -> dict[str, Path]:
     return {n: p for n, p in there.items() if n in names or not names}
 
 
+def _deepest(names: Iterable[str]) -> str:
+    """The last stage that any of the notebooks comes to."""
+    stages = ("pretrain", "exchange", "distill")
+    return max((parameters.STAGES.get(name[:2], stages[0]) for name in names), key=stages.index)
+
+
 def _values(paths: Mapping[str, Path], common: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Parameters of each notebook: the common ones that it has, and those given."""
     twice = [name for name in given if name in common]
@@ -126,7 +131,7 @@ def _values(paths: Mapping[str, Path], common: Mapping[str, Any], given: Mapping
     return {name: {**{k: v for k, v in common.items() if k in known[name] and v is not None}, **chosen[name]} for name in paths}
 
 
-def _settings_and_data(common: Mapping[str, Any], given: Mapping[str, Any], distil: bool) -> dict[str, Any]:
+def _settings_and_data(common: Mapping[str, Any], given: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """Opens the experiment once, so that wrong settings, data or protocol are told before a kernel starts, and the sample is made once."""
     import dataclasses
 
@@ -139,7 +144,7 @@ def _settings_and_data(common: Mapping[str, Any], given: Mapping[str, Any], dist
     }
     overrides = {name: fields[name].convert(value) for name, value in given.items() if name in fields}
     exp = Experiment(**common, **overrides)
-    exp.check(distil)
+    exp.check(stage)
     data = {"title": exp.clips.title, "content": exp.clips.content, "fingerprint": exp.clips.fingerprint, "clips": len(exp.clips),
             "generated": exp.clips.generated, "protocol": exp.split.name, "train": len(exp.split.train),
             "test": len(exp.split.test)}  # fmt: skip
@@ -199,7 +204,6 @@ def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Ru
     failures: list[str] = []
     running: dict[Future, tuple[str, dict[str, Any], float]] = {}
     jobs = min(jobs, len(pending)) or 1
-    threads = max(1, manifest.cores() // jobs) if jobs > 1 else None
     waiting = list(pending)
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         while waiting or running:
@@ -211,6 +215,7 @@ def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Ru
                     waiting.remove(item)
                     busy.append(name)
                     state.say(f"{name}: started")
+                    threads = 1 if jobs > 1 and name[:2] in APART else None  # it leaves the cores to the one that trains
                     running[pool.submit(execute, str(path), str(state.out), key["parameters"], threads)] = name, key, time.time()
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 name, key, began = running.pop(future)

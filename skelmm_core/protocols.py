@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from skelmm_core.clips import Clips
+from skelmm_core.clips import COLUMNS, Clips
 from skelmm_core.errors import ProtocolError, nearest
 
 # Training performers of NTU RGB+D 60 (up to 40) and 120 (all); no performer above 40 is in NTU RGB+D 60, so one list serves both.
@@ -60,6 +60,24 @@ def split(clips: Clips, protocol: str = "") -> Split:
     test = test[0] if test else ~train
     _check(clips, name, train, test)
     return Split(np.flatnonzero(train), np.flatnonzero(test), name)
+
+
+def check_words(protocol: str) -> None:
+    """Raises `ProtocolError` for a protocol that no clips file could understand: an unknown name, column or grammar."""
+    for part in _expression(protocol.strip()).split(" / "):
+        _mask(part, protocol, _AnyClips())
+
+
+class _AnyClips:
+    """Stands for any clips file: one clip, all columns known."""
+
+    path, names = "any file", ("any clip",)
+
+    def __len__(self) -> int:
+        return 1
+
+    def columns(self) -> dict[str, np.ndarray]:
+        return {name: np.ones(1, np.int64) for name in COLUMNS}
 
 
 def _forms() -> list[str]:
@@ -125,8 +143,11 @@ def _value(node: ast.expr, name: str, clips: Clips) -> np.ndarray | int:
 
 def _members(node: ast.expr, name: str) -> list[int]:
     if isinstance(node, ast.Tuple | ast.List | ast.Set):
-        numbers = [e.value for e in node.elts if isinstance(e, ast.Constant) and type(e.value) is int]
-        if len(numbers) == len(node.elts):
+        try:
+            numbers = [ast.literal_eval(e) for e in node.elts]
+        except ValueError:
+            numbers = [None]
+        if all(type(number) is int for number in numbers):
             return numbers
     raise ProtocolError(f"protocol '{name}': expected a list of integers after 'in', as in 'view in (1, 2)', found '{ast.unparse(node)}'")
 

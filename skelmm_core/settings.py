@@ -36,7 +36,7 @@ POSITIVE = (
     "probe_epochs", "probe_lr", "probe_batch", "neighbours",
 )  # fmt: skip
 RANGES: dict[str, tuple[float, float | None]] = {
-    "frames": (3, None), "smooth": (0, 100),
+    "seed": (0, 2**32 - 1), "frames": (3, None), "smooth": (0, 100),
     "exchange_from": (0, 1), "lr_drop": (0, 1), "probe_lr_drop": (0, 1), "warmup": (0, 1), "dropout": (0, 0.95),
     "crop_min": (0.05, 1), "key_momentum": (0, 1), "sgd_momentum": (0, 1),
 }  # fmt: skip  # other numbers: 0 or more

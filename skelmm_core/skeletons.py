@@ -41,22 +41,33 @@ class Skeleton:
     pairs: tuple[tuple[int, int], ...]
 
     def __post_init__(self) -> None:
+        def wrong(what: str) -> DataError:
+            return DataError(f"skeleton '{self.name}': {what}")
+
+        if not isinstance(self.name, str) or not self.name or self.name == "native":
+            raise DataError(f"a skeleton's name must be a text of its own and not 'native', found {self.name!r}")
+        if not isinstance(self.joints, tuple) or not all(isinstance(j, str) and j for j in self.joints):
+            raise wrong(f"'joints' must be a list of names, found {self.joints!r}")
         count = len(self.joints)
-        for table in ("bone", "axis"):
-            if len(getattr(self, table)) != count:
-                raise DataError(f"skeleton '{self.name}': table '{table}' has {len(getattr(self, table))} entries for {count} joints")
-        tables = (self.bone, self.axis, *self.edges, *self.pairs, self.shoulders, (self.centre, self.spine))
-        if not all(isinstance(j, int) for table in tables for j in table):
-            raise DataError(f"skeleton '{self.name}': tables must hold whole joint numbers")
-        numbers = [*self.bone, *self.axis, self.centre, self.spine, *self.shoulders, *sum(self.edges, ()), *sum(self.pairs, ())]
-        wrong = [j for j in numbers if not 0 <= j < count]
-        if wrong:
-            raise DataError(f"skeleton '{self.name}': joint numbers {sorted(set(wrong))} are not in 0..{count - 1}")
+        if len(set(self.joints)) < count or count < 4:
+            raise wrong(f"'joints' must be at least 4 different names, found {count}, {len(set(self.joints))} of them different")
+        shapes = {"bone": (count,), "axis": (count,), "edges": (None, 2), "pairs": (None, 2), "shoulders": (2,), "centre": (), "spine": ()}
+        for table, shape in shapes.items():
+            value = getattr(self, table)
+            if not _has_shape(value, shape):
+                what = "pairs of joint numbers" if shape[1:] else "joint numbers"
+                wanted = f"{shape[0] or 'any number of'} {what}" if shape else "one joint number"
+                raise wrong(f"'{table}' must be {wanted} in 0..{count - 1} (there are {count} joints), found {_short(value)}")
+            outside = sorted({j for j in _flat(value) if not 0 <= j < count})
+            if outside:
+                raise wrong(f"joint numbers {outside} of '{table}' are not in 0..{count - 1}")
         if self.bone[self.centre] != self.centre:
-            raise DataError(f"skeleton '{self.name}': the centre joint {self.centre} must be its own bone parent")
+            raise wrong(f"the centre joint {self.centre} must be its own bone parent")
+        if self.shoulders[0] == self.shoulders[1]:
+            raise wrong(f"'shoulders' must be two different joints, left and right, found {list(self.shoulders)}")
         loose = [self.joints[j] for j in (self.hops()[self.centre] < 0).nonzero()[0]]
         if loose:
-            raise DataError(f"skeleton '{self.name}': no path of 'edges' leads from the centre to {', '.join(map(str, loose[:4]))}")
+            raise wrong(f"no path of 'edges' leads from the centre to {', '.join(loose[:4])}")
 
     def __len__(self) -> int:
         return len(self.joints)
@@ -103,6 +114,22 @@ class Skeleton:
         farther = outward[:, None] >= outward[None, :]  # [j, i]
         subsets = [distance == 0, (distance == 1) & farther, (distance == 1) & ~farther]
         return np.stack([np.where(s, weight, 0) for s in subsets]).astype(np.float32)
+
+
+def _has_shape(value: object, shape: tuple[int | None, ...]) -> bool:
+    """Whether nested tuples of integers have a shape; None stands for any length."""
+    if not shape:
+        return type(value) is int
+    return isinstance(value, tuple) and shape[0] in (None, len(value)) and all(_has_shape(v, shape[1:]) for v in value)
+
+
+def _flat(value: int | tuple) -> list[int]:
+    return [j for part in value for j in _flat(part)] if isinstance(value, tuple) else [value]
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _tuples(value):

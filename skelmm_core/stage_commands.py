@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import tyro
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from skelmm_core import settings
+from skelmm_core import settings, skeletons
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, SettingsError, nearest
 from skelmm_core.experiment import Experiment
@@ -66,7 +66,7 @@ def main(command: str, description: str, argv: Sequence[str]) -> None:
     where, _ = tyro.cli(Where, args=rest, return_unknown_args=True, add_help=False)
     default = settings.resolve("pretrain" if stage in UNTRAINED else stage, where.preset, where.smoke)
     options = _parse(f"skelmm {command} {stage}", f"{description} {stages[stage]}", kind, default, extra, rest)
-    exp = experiment(options.where, dataclasses.asdict(options.settings))
+    exp = experiment(options.where, dataclasses.asdict(options.settings), stage)
     return act(exp, stage, options)
 
 
@@ -77,9 +77,9 @@ def _parse(prog: str, description: str, kind: type[Evaluate], default: Evaluate,
     return tyro.cli(dataclasses.make_dataclass("Options", fields, frozen=True), prog=prog, description=description, args=argv)
 
 
-def experiment(where: Where, overrides: dict[str, Any]) -> Experiment:
+def experiment(where: Where, overrides: dict[str, Any], stage: str = "pretrain") -> Experiment:
     exp = Experiment(where.data, where.out, where.preset, where.device, where.smoke, **overrides)
-    exp.check()
+    exp.check(stage)
     return exp
 
 
@@ -111,13 +111,13 @@ def evaluate_file(argv: Sequence[str]) -> None:
     values = about["settings"]
     default = Evaluate(**{f.name: values[f.name] for f in dataclasses.fields(Evaluate) if f.name != "protocol" and f.name in values})
     options = _parse("skelmm evaluate FILE", f"Evaluate exported encoders ({about['role']}).", Evaluate, default, [JSON], list(argv[1:]))
-    exp = experiment(options.where, values | dataclasses.asdict(options.settings))
+    exp = experiment(options.where, values | dataclasses.asdict(options.settings) | {"precision": "auto"})
     made_for, found = next(iter(branches.values())).skeleton, exp.train.skeleton
     if made_for != found:
+        advice = f"map the clips with --skeleton {made_for.name}, or " if made_for.name in skeletons.SKELETONS else ""
         raise CheckpointError(
             f"'{argv[0]}' was trained on skeleton '{made_for.name}' ({len(made_for)} joints), "
-            f"the clips have '{found.name}' ({len(found)}); map the clips with --skeleton {made_for.name}, "
-            f"or export encoders that were trained on '{found.name}'"
+            f"the clips have '{found.name}' ({len(found)}); {advice}export encoders that were trained on '{found.name}'"
         )
     _print_scores(exp, Path(argv[0]).name, branches, options.json)
 

@@ -49,9 +49,11 @@ def _protocols(clips: Clips, protocol: str) -> list[str]:
     for name in [protocol] if protocol else dict.fromkeys([clips.protocol, *protocols.NAMED]):
         try:
             split = protocols.split(clips, name) if name else None
-        except ProtocolError:
-            if protocol or name == clips.protocol:
+        except ProtocolError as problem:
+            if protocol:
                 raise
+            if name == clips.protocol:
+                lines.append(f"              {name} (its own): can't be used; {problem}")
             continue
         if split:
             lines.append(f"{len(split.train):5d}  {len(split.test):5d}  {name}{' (its own)' if name == clips.protocol else ''}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import inspect
 import json
 import os
@@ -17,7 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from skelmm_core import cli, clips, export, settings
+from skelmm_core import cli, clips, drawing, export, settings
+from skelmm_core.errors import DataError
 from skelmm_core.recordings import Recording, Source
 from skelmm_core.skeletons import KINECT20, NTU25
 from skelmm_core.sources import sample
@@ -125,8 +127,16 @@ def test_a_protocol_that_the_data_do_not_allow_is_told_when_they_are_prepared(tm
     cli.main(["prepare", str(tmp_path / "x.npz"), str(tmp_path / "x.clips"), "-p", "protocol=subject == 3"])
     said = capsys.readouterr()
     assert "4 clips" in said.out and "warning: the file's own protocol can't be used" in said.err and "subject == 3" in said.err
+    assert "subject == 3 (its own): can't be used" in call(capsys, "info", tmp_path / "x.clips")
     cli.main(["prepare", str(tmp_path / "x.npz"), str(tmp_path / "x.clips"), "-p", "protocol=subject == 1"])
     assert not capsys.readouterr().err
+    before = (tmp_path / "x.clips").read_bytes()
+    for wrong, hint in (("cros-view", "did you mean 'cross-view'"), ("subjct == 1", "did you mean 'subject'")):
+        assert hint in refused(capsys, "prepare", tmp_path / "x.npz", tmp_path / "x.clips", "-p", f"protocol={wrong}")
+    assert (tmp_path / "x.clips").read_bytes() == before
+    npz = (tmp_path / "x.npz").read_bytes()
+    assert "is not a file that this command writes" in refused(capsys, "prepare", tmp_path / "x.npz", tmp_path / "x.npz")
+    assert (tmp_path / "x.npz").read_bytes() == npz
 
 
 def test_sample_prepare_and_info(tmp_path, capsys):
@@ -167,6 +177,9 @@ def test_train_evaluate_and_export_agree(tmp_path, motion, capsys):
     assert ours == theirs
     assert trained["raw_1nn"] == exported["raw_1nn"] > 100 / 17
     assert trained["scores"]["untrained"]["clips"] == 34
+    data = motion.read_bytes()
+    assert "is not a file that this command writes" in refused(capsys, "export", "pretrain", motion, *where)
+    assert motion.read_bytes() == data
     shown = call(capsys, "evaluate", "pretrain", *where)
     assert f"{ours['linear']:.1f}" in next(line for line in shown.splitlines() if line.startswith("pretrain, fused"))
 
@@ -237,17 +250,17 @@ def ntu_file(folder: Path, name: str, change=lambda text: text) -> None:
     ],
     ids=["joint count", "nan", "truncated"],
 )
-def test_broken_recordings_name_the_file_and_leave_nothing(tmp_path, capsys, change, words):
+def test_broken_recordings_name_the_file_and_leave_nothing(tmp_path, motion, capsys, change, words):
     folder = tmp_path / "raw"
     folder.mkdir()
     for name in ("S001C001P001R001A001", "S001C001P002R001A001", "S001C001P002R001A002"):
         ntu_file(folder, name)
     ntu_file(folder, "S001C001P001R001A002", change)
-    (tmp_path / "old.clips").write_text("kept")
+    (tmp_path / "old.clips").write_bytes(motion.read_bytes())
     message = refused(capsys, "prepare", folder, tmp_path / "old.clips")
     for word in ("S001C001P001R001A002", *words):
         assert word in message
-    assert (tmp_path / "old.clips").read_text() == "kept"
+    assert (tmp_path / "old.clips").read_bytes() == motion.read_bytes()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["old.clips", "raw"]
 
 
@@ -312,9 +325,58 @@ def test_a_folder_that_can_not_be_written(tmp_path, motion):
         fails("you may not write there", by=skelmm("sample", locked / "s.clips", "--performers", 2, "--repetitions", 1))
 
 
+def test_a_killed_pipeline_ends_with_the_metrics_of_one_that_was_not(tmp_path, motion, capsys):
+    """SIGKILL of `skelmm run`, its kernel included, in the middle of a notebook's training; then the same command again."""
+    words = ("run", "--data", motion, "--smoke", "--notebooks", "02", "-p", "modalities=joint,bone", "-p", "epochs=4", "--out")
+    command = [sys.executable, "-c", SLOWLY, *map(str, words), str(tmp_path / "killed")]
+    folder = {**ENVIRONMENT, "PYTHONSTARTUP": ""}
+    process = subprocess.Popen(command, env=folder, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    began = time.monotonic()
+    while not list((tmp_path / "killed").glob("stages/*/epoch-0002.pt")):
+        assert process.poll() is None and time.monotonic() - began < 120, "the run ended before it could be killed"
+        time.sleep(0.005)
+    subprocess.run(["pkill", "-9", "-f", str(tmp_path / "killed")], check=False)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "02_single_modality_pretraining" / "metrics.json").exists()
+    for run in ("killed", "whole"):
+        call(capsys, *words, tmp_path / run)
+    killed, whole = (
+        json.loads((tmp_path / run / "02_single_modality_pretraining" / "metrics.json").read_text()) for run in ("killed", "whole")
+    )
+    for metrics in (killed, whole):
+        for name in ("notebook_seconds", "cost"):  # times
+            metrics.pop(name)
+    assert strip_times(killed) == strip_times(whole)
+
+
+def strip_times(value):
+    if isinstance(value, dict):
+        return {k: strip_times(v) for k, v in value.items() if "seconds" not in k and "found" not in k}
+    return [strip_times(v) for v in value] if isinstance(value, list) else value
+
+
+def full_after(size: int):
+    """A limit on the size of files stands in for a disk that is full: a write fails half-way."""
+    return lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.setrlimit(resource.RLIMIT_FSIZE, (size, size)))
+
+
+@pytest.mark.parametrize("size", [900, 20_000])
+def test_a_full_disk_stops_training_with_a_message(tmp_path, motion, size):
+    done = skelmm("train", "pretrain", "--data", motion, "--out", tmp_path / "run", *TINY, preexec_fn=full_after(size))
+    fails("can't write", "nothing was left behind", by=done)
+    assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("*.part"))
+
+
+def test_a_full_disk_leaves_no_half_figure(tmp_path):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device")))
+        with pytest.raises(DataError, match="can't write .*bars.png'.*free some space"):
+            drawing.save(drawing.accuracy_bars({"joint": 50.0}), tmp_path / "bars.png")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_full_disk_leaves_nothing(tmp_path):
-    """A limit on the size of files stands in for a disk that is full: the write fails half-way."""
-    limit = lambda: (signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)))  # noqa: E731
-    done = skelmm("sample", tmp_path / "s.clips", "--performers", 2, "--repetitions", 1, preexec_fn=limit)
+    done = skelmm("sample", tmp_path / "s.clips", "--performers", 2, "--repetitions", 1, preexec_fn=full_after(200_000))
     fails("can't write", "s.clips", "nothing was left behind", by=done)
     assert list(tmp_path.iterdir()) == []

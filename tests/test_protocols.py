@@ -83,7 +83,7 @@ def atoms():
     operand = st.one_of(operand, st.tuples(column, st.sampled_from(["%", "//"]), st.integers(1, 5)).map(lambda t: f"{t[0]} {t[1]} {t[2]}"))
     compare = st.tuples(operand, st.sampled_from(["==", "!=", "<", "<=", ">", ">="]), operand).map(" ".join)
     chain = st.tuples(number, column, number).map(lambda t: f"{t[0]} < {t[1]} <= {t[2]}")
-    inside = st.tuples(column, st.sampled_from(["in", "not in"]), st.lists(number, max_size=3)).map(
+    inside = st.tuples(column, st.sampled_from(["in", "not in"]), st.lists(st.integers(-3, 8).map(str), max_size=3)).map(
         lambda t: f"{t[0]} {t[1]} ({''.join(n + ', ' for n in t[2])})"
     )
     return st.one_of(compare, chain, inside)

@@ -397,6 +397,21 @@ HDM_PARENTS = [0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17,
         (dict(skeleton=np.array("{")), "not a JSON table"),
         (dict(skeleton=np.array('{"nom": 1}')), "unknown field 'nom'"),
         (dict(skeleton=table(name="ntu25", centre=1)), "'skeleton' is a table of its own with the name of the built-in 'ntu25'"),
+        (dict(skeleton=table(edges=[0, 1])), "'edges' must be any number of pairs of joint numbers in 0..24"),
+        (dict(skeleton=table(edges=[[0, 1, 2]])), "'edges' must be"),
+        (dict(skeleton=table(pairs=None)), "'pairs' must be"),
+        (dict(skeleton=table(axis=[1, 2])), "'axis' must be 25 joint numbers in 0..24 (there are 25 joints), found (1, 2)"),
+        (dict(skeleton=table(shoulders=[3])), "'shoulders' must be 2 joint numbers"),
+        (dict(skeleton=table(shoulders=[3, 3])), "two different joints"),
+        (dict(skeleton=table(spine=True)), "'spine' must be one joint number"),
+        (dict(skeleton=table(spine=25)), "joint numbers [25] of 'spine' are not in 0..24"),
+        (dict(skeleton=table(joints="abcde")), "'joints' must be a list of names"),
+        (dict(skeleton=table(joints=["a"] * 25)), "found 25, 1 of them different"),
+        (dict(skeleton=table(name="native")), "a text of its own and not 'native'"),
+        (dict(skeleton=table(name=5)), "a text of its own"),
+        (dict(views=np.array([1, 1, 2, 2])), "has an array 'views' of no known meaning; did you mean 'view'"),
+        (dict(label_names=np.array(["jog", "jog"])), "one name per class, all different, found jog, jog"),
+        (dict(name=np.array([1, 2, 3, 4])), "'name' holds int64, expected names"),
         (dict(skeleton=table(edges=[[0, 1]])), "no path of 'edges' leads from the centre to"),
         (dict(parents=np.array(HDM_PARENTS[::-1])), "'parents' is not the tree of skeleton 'ntu25'"),
         (dict(offsets=np.array([0, 2, 5, 9])), "5 numbers (one more than clips)"),
@@ -413,6 +428,14 @@ HDM_PARENTS = [0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17,
 def test_wrong_npz(tmp_path, changes, words):
     with pytest.raises(DataError, match=re.escape(words)):
         sources.read(saved(tmp_path / "x.npz", **changes))
+
+
+def test_npz_names_in_bytes_and_clips_without_a_body(tmp_path):
+    joints = arrays()["joints"].copy()
+    joints[2:5] = 0
+    source = sources.read(saved(tmp_path / "x.npz", joints=joints, label_names=np.array([b"jog", "h\u00fcpf".encode()])))
+    assert source.class_names == ("jog", "h\u00fcpf")
+    assert list(source.recordings)[1] == Dropped("x", "no body in any frame")
 
 
 def test_pickle_in_an_npz_is_never_run(tmp_path):

@@ -1,17 +1,19 @@
 """Training stages: what the loop stops at, what goes on from where, which switches change what."""
 
 import csv
+import json
 from pathlib import Path
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from skelmm_core import checkpoints, manifest, settings
+from skelmm_core import checkpoints, manifest, notebook, settings
 from skelmm_core.batches import Augmentation, Batches
-from skelmm_core.errors import SettingsError, TrainingError
+from skelmm_core.errors import CheckpointError, SettingsError, TrainingError
 from skelmm_core.experiment import Experiment, make_fabric
 from skelmm_core.skeletons import KINECT20
+from skelmm_core.stages import loop as loop_module
 from skelmm_core.stages.contrast import FOLLOW_PUBLISHED, Contrast, take_over
 from skelmm_core.stages.loop import Loop, learning_rate
 
@@ -88,6 +90,10 @@ def test_what_other_code_had_a_part_in_is_told_through_all_stages(tmp_path, monk
         assert exp.distill().code == teacher.code
     with pytest.warns(UserWarning):
         assert exp.exchange().code == teacher.code  # found now
+    session = notebook.Session("03_ikem", exp)
+    written = json.loads(session.finish({"any": 1.0}, ["another sign"]).read_text())
+    assert written["signs_of_failure"][0] == "another sign" and "another version of the code" in written["signs_of_failure"][1]
+    assert teacher.folder.name in written["signs_of_failure"][1]
 
 
 def test_training_code_is_what_training_runs_and_not_its_comments(tmp_path, monkeypatch):
@@ -104,6 +110,72 @@ def test_training_code_is_what_training_runs_and_not_its_comments(tmp_path, monk
         assert digest("x = 1\n") == first == digest("y = 1\n", "cli.py")
     finally:
         manifest.training_code.cache_clear()
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "exchange", "distill"])
+def test_an_interrupted_stage_ends_as_one_that_was_not(tmp_path, stage):
+    """With dropout, a teacher in train mode and momentum, so that all that a checkpoint must hold has a part in it."""
+    sizes = dict(smoke=True, epochs=6, student_epochs=4, modalities="joint,bone", students="joint", frames=8, dropout=0.3)
+    sizes["teacher_mode"] = "train"
+
+    def run(folder: Path, on_epoch=None) -> dict[str, torch.Tensor]:
+        exp = Experiment("sample", folder, **sizes)
+        if stage != "pretrain":
+            exp.pretrain(until=3)
+        if stage == "distill":
+            exp.exchange()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(loop_module.Loop, "save_every", -1.0)
+            exp.on_epoch = on_epoch
+            return weights(getattr(exp, stage)().model)
+
+    def stop(epoch, rows):
+        if epoch % 3 == 2:
+            raise KeyboardInterrupt
+
+    whole = run(tmp_path / "whole")
+    with pytest.raises(KeyboardInterrupt):
+        run(tmp_path / "parts", stop)
+    parts = run(tmp_path / "parts")
+    assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+
+
+def test_a_stage_that_has_gone_farther_gives_its_kept_checkpoint_or_says_so(clips, tmp_path):
+    own = toy()
+    early = loop(own, clips, tmp_path, stop=2, keep=(2,))
+    rows = early.run()
+    loop(own, clips, tmp_path, keep=(2,)).run()
+    again = loop(own, clips, tmp_path, stop=2, keep=(2,))
+    assert again.run() == rows and again.found
+    assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in weights(early.model).items())
+    with pytest.raises(CheckpointError, match="holds 4 epochs and no checkpoint of epoch 3; delete the folder"):
+        loop(own, clips, tmp_path, stop=3).run()
+
+
+def test_plain_lines_of_progress_come_within_an_epoch(clips, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(loop_module, "QUIET", -1.0)
+    loop(toy(epochs=2), clips, tmp_path).run()
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(", loss")[0] for line in lines] == [f"toy: epoch {e}/2, step {s}/2" for e in (1, 2) for s in (1, 2)]
+    assert lines[-1].endswith("about 0 s left")
+
+
+def test_settings_that_can_not_work_are_told_before_training(tmp_path):
+    for stage, given, message in (("exchange", dict(modalities="joint"), "two modalities"), ("distill", dict(epochs=1), "no epoch is left"),
+                                  ("distill", dict(students="motion", modalities="joint,bone"), "asks for motion")):  # fmt: skip
+        exp = Experiment("sample", tmp_path, smoke=True, **given)
+        exp.check()
+        with pytest.raises(SettingsError, match=message):
+            exp.check(stage)
+    assert not (tmp_path / "stages").exists()
+    with pytest.raises(SettingsError, match="smoke must be True or False, found str 'false'"):
+        Experiment("sample", tmp_path, smoke="false")
+
+
+def test_the_precision_that_a_stage_was_trained_in_is_in_its_identity(tmp_path):
+    auto, named = (Experiment("sample", tmp_path, smoke=True, precision=p) for p in ("auto", "32-true"))
+    assert auto.settings.precision in ("32-true", "bf16-mixed") and named.settings.precision == "32-true"
+    assert (auto.pretrain_folder() == named.pretrain_folder()) == (auto.settings.precision == "32-true")
 
 
 def test_queue_length_that_does_not_divide_by_the_batch(clips, tmp_path):
@@ -180,14 +252,16 @@ def test_learning_rates():
     step, cosine = toy(lr=0.2, lr_drop=0.5), toy(lr=0.2, schedule="cosine", warmup=0.1)
     assert [learning_rate(step, p) for p in (0, 0.49, 0.5, 0.99)] == pytest.approx([0.2, 0.2, 0.02, 0.02])
     assert learning_rate(cosine, 0.05) == pytest.approx(0.1)
-    assert learning_rate(cosine, 0.5) == pytest.approx(0.1)
+    assert learning_rate(cosine, 0.0999999) == pytest.approx(learning_rate(cosine, 0.1), rel=1e-5) == pytest.approx(0.2, rel=1e-5)
+    assert learning_rate(cosine, 0.55) == pytest.approx(0.1)
+    assert learning_rate(toy(lr=0.2, schedule="cosine"), 0.5) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"topk": 99}, "'topk' must not be above queue=13"),
-        ({"seed": -1}, "'seed' must be 0 or more"),
+        ({"seed": -1}, "'seed' must be between 0 and 4294967295"),
         ({"lr": float("inf")}, "'lr' must be above 0 and finite"),
         ({"shear": float("nan")}, "'shear' must be 0 or more and finite"),
         ({"frames": 2}, "'frames' must be 3 or more"),

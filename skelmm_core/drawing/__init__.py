@@ -4,7 +4,7 @@ from skelmm_core.drawing.bars import accuracy_bars
 from skelmm_core.drawing.canvas import save
 from skelmm_core.drawing.confusion import confusion_matrix
 from skelmm_core.drawing.curves import training_curves
-from skelmm_core.drawing.explorer import explore
+from skelmm_core.drawing.explorer import check_choice, explore
 from skelmm_core.drawing.maps import map_hover, map_panels
 from skelmm_core.drawing.palette import style
 from skelmm_core.drawing.player import player
@@ -12,6 +12,6 @@ from skelmm_core.drawing.stick import stick_figure
 from skelmm_core.drawing.strip import film_strip, modality_strip
 
 __all__ = [
-    "accuracy_bars", "confusion_matrix", "explore", "film_strip", "map_hover", "map_panels", "modality_strip", "player", "save",
-    "stick_figure", "style", "training_curves",
+    "accuracy_bars", "check_choice", "confusion_matrix", "explore", "film_strip", "map_hover", "map_panels", "modality_strip", "player",
+    "save", "stick_figure", "style", "training_curves",
 ]  # fmt: skip

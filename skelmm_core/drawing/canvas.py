@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from skelmm_core.drawing.palette import DPI
 from skelmm_core.errors import SettingsError
+from skelmm_core.files import replacing
 
 
 class Picture(Figure):
@@ -29,11 +30,13 @@ def save(figure: Figure, path: str | Path) -> Path:
     """Write a matplotlib figure as PNG, making parent folders; returns the path.
 
     Raises:
-        SettingsError: `path` doesn't end in `.png`.
+        SettingsError: `path` doesn't end in `.png`. DataError: the disk is full or read-only; nothing is left half written.
     """
     path = Path(path)
     if path.suffix.lower() != ".png":
         raise SettingsError(f"a figure is saved as .png, found '{path.name}'; give a name that ends in .png")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", dpi=DPI)
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=DPI)
+    with replacing(path) as file:
+        file.write(content.getbuffer())
     return path

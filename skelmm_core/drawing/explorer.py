@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from skelmm_core import modalities
 from skelmm_core.drawing import palette, scene
 from skelmm_core.drawing.player import BODIES, player
+from skelmm_core.errors import SettingsError, nearest
 
 LIMBS = "limbs only"
 PLOTLY = "application/vnd.plotly.v1+json"
@@ -73,8 +74,23 @@ def explore(
         clips: an open `Clips` (or anything with `labels`, `class_names`, `skeleton`, `frame_rate` and recordings by number).
         clip, modality, body: what is shown first.
         limit: most clips in the dropdown; of a larger file the first ones of every class are taken in turn.
+
+    Raises `SettingsError` as `check_choice`.
     """
+    check_choice(clips, clip, modality, body)
     return Explorer(clips, clip, modality, body, limit)
+
+
+def check_choice(clips: Any, clip: int, modality: str | None, body: str) -> None:
+    """Raises `SettingsError` for what `explore` could not show first: a clip, modality or body that is not there."""
+    if not 0 <= clip < len(clips.labels):
+        raise SettingsError(f"clip must be 0 to {len(clips.labels) - 1}, the clips of the file; found {clip}")
+    if modality is not None:
+        modalities.check_names([modality])
+    if body not in BODIES:
+        raise SettingsError(f"body must be {', '.join(BODIES)}; found '{body}'{nearest(body, BODIES)}")
+    if body == BODIES[2] and scene.body_count(clips[clip]) < 2:
+        raise SettingsError(f"body={body}, but clip {clip} shows one body; choose another clip or body={BODIES[0]}")
 
 
 def shortlist(labels: np.ndarray, limit: int, always: int = 0) -> list[int]:

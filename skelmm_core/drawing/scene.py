@@ -138,8 +138,9 @@ def seen_from(points: np.ndarray, turn: float) -> np.ndarray:
 def vectors(joints: np.ndarray, skeleton: Skeleton | str, name: str) -> Vectors:
     """A modality of one clip as arrows at the joints.
 
-    The values are those that the encoder gets from an unaugmented clip at its own length, short of the turn towards the
-    camera: each body's centre joint is subtracted in every frame before `modalities.compute`, so motion is relative to it.
+    The values are those of the recording, at its own frames and unsmoothed: each body's centre joint is subtracted in every
+    frame before `modalities.compute` (preset ``described``), so motion is relative to it. What an encoder gets depends on its
+    settings: see `batches.load`.
 
     `joint` starts at the centre and ends at the joint, `bone` starts at the parent: both are true to scale (the unit
     normal that stands in for the centre's bone is drawn `ARROW` long). The others start at the joint; their reference

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 
 from skelmm_core import skeletons
-from skelmm_core.clips import Recording, Source, Stream
+from skelmm_core.clips import Dropped, Recording, Source, Stream
 from skelmm_core.errors import DataError, nearest
 from skelmm_core.skeletons import Skeleton
 
@@ -67,8 +67,8 @@ def read(path: Path, protocol: str = "", title: str = "") -> Source:
             f"least one frame per clip; found the shape {offsets.shape} with values {offsets.ravel()[:3].tolist()} ... "
             f"{offsets.ravel()[-1:].tolist()}"
         )
-    if arrays["label_names"].ndim != 1:
-        raise DataError(f"'{path}': 'label_names' must be one name per class, found the shape {arrays['label_names'].shape}")
+    if arrays["label_names"].ndim != 1 or len(set(arrays["label_names"])) < len(arrays["label_names"]):
+        raise DataError(f"'{path}': 'label_names' must be one name per class, all different, found {_few(arrays['label_names'])}")
     rate = _single(arrays, "fps", 30.0, path)
     if not isinstance(rate, int | float) or not 0 < rate < 1e6:
         raise DataError(f"'{path}': 'fps' must be frames per second above 0, found {rate!r}")
@@ -93,6 +93,9 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             missing = [key for key in NEEDED if key not in file]
             if missing:
                 raise DataError(f"'{path}' lacks '{missing[0]}'{nearest(missing[0], file.files)}; an npz of clips has {', '.join(NEEDED)}")
+            for key in set(file.files) - {*NEEDED, *OPTIONAL}:
+                if hint := nearest(key, OPTIONAL):
+                    raise DataError(f"'{path}' has an array '{key}' of no known meaning{hint}; rename it or leave it out")
             arrays = {key: file[key] for key in (*NEEDED, *OPTIONAL) if key in file}
     except FileNotFoundError as problem:
         raise DataError(f"no file at '{path}'") from problem
@@ -101,6 +104,11 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     if arrays["joints"].ndim != 3 or arrays["joints"].shape[2] != 3 or arrays["joints"].dtype.kind != "f":
         found = f"{arrays['joints'].dtype} {arrays['joints'].shape}"
         raise DataError(f"'{path}': 'joints' must be floats of the shape (frames, joints, 3), found {found}")
+    for key in ("name", "label_names"):
+        if arrays[key].dtype.kind == "S":
+            arrays[key] = np.char.decode(arrays[key], "utf-8")
+        if arrays[key].dtype.kind != "U":
+            raise DataError(f"'{path}': '{key}' holds {arrays[key].dtype}, expected names (str)")
     if arrays["label"].ndim != 1:
         raise DataError(f"'{path}': 'label' must have one number per clip, found the shape {arrays['label'].shape}")
     return arrays
@@ -115,7 +123,7 @@ def _single(arrays: dict[str, np.ndarray], key: str, absent, path: Path):
 
 def _skeleton(arrays: dict[str, np.ndarray], path: Path) -> Skeleton:
     joints = arrays["joints"].shape[1]
-    named = str(_single(arrays, "skeleton", "", path))
+    named = str(_single(arrays, "skeleton", "", path)).strip()
     try:
         table = json.loads(named) if named.startswith("{") else None
     except ValueError as problem:
@@ -155,12 +163,19 @@ def _subjects(values: np.ndarray, path: Path) -> np.ndarray:
     return np.unique(values, return_inverse=True)[1].reshape(-1) + 1
 
 
-def _recordings(arrays: dict[str, np.ndarray], subjects: np.ndarray) -> Iterator[Recording]:
+def _recordings(arrays: dict[str, np.ndarray], subjects: np.ndarray) -> Iterator[Recording | Dropped]:
     offsets, unknown = arrays["offsets"], np.full(len(subjects), -1)
     views, setups, repetitions = (arrays.get(key, unknown) for key in ("view", "setup", "repetition"))
     for i, name in enumerate(arrays["name"]):
         numbers = (int(column[i]) for column in (subjects, views, setups, repetitions))
+        if not arrays["joints"][offsets[i] : offsets[i + 1]].any():
+            yield Dropped(str(name), "no body in any frame")
+            continue
         yield Recording(arrays["joints"][None, offsets[i] : offsets[i + 1]], int(arrays["label"][i]), str(name), *numbers)
+
+
+def _few(names: np.ndarray) -> str:
+    return f"the shape {names.shape}" if names.ndim != 1 else ", ".join(map(str, names[:8])) + (", ..." if len(names) > 8 else "")
 
 
 def _fingerprint(path: Path, *settings: str) -> str:

@@ -1,7 +1,7 @@
 """The training loop of all stages: epochs of steps, with logging, checkpoints to go on from, and callbacks.
 
 Every random draw is a function of (seed, epoch, step), so a run that was interrupted and started again computes the same
-steps as one that was not. Works with any device and number of processes that Lightning Fabric knows.
+steps as one that was not. One process on any device that Lightning Fabric knows.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ from skelmm_core.settings import Pretrain
 from skelmm_core.stages.step import Step
 
 Row = dict[str, float]
+QUIET = 20.0  # seconds between plain lines of progress where there is no terminal
+PROCESS = 0  # part of the key of random draws: room for processes that share a run
 
 
 @dataclass
@@ -70,7 +72,7 @@ class Loop:
         optimiser = torch.optim.SGD(trained.values(), lr=s.lr, momentum=s.sgd_momentum, weight_decay=s.weight_decay, foreach=True)
         restore_momentum(optimiser, trained, momentum or {})
         rows, epoch = self._resume(optimiser, trained)
-        self.found = epoch >= stop
+        self.found = epoch == stop
         if self.found:
             return rows
         self.code.add(manifest.training_code())
@@ -78,9 +80,10 @@ class Loop:
         model.train()
         per_epoch = len(data.order(len(self.batches), s.batch, s.seed, 0))
         bar = tqdm(total=(stop - self.start) * per_epoch, initial=(epoch - self.start) * per_epoch, desc=self.title, unit="step",
-                   mininterval=1, disable=None if fabric.is_global_zero else True)  # fmt: skip
-        saved, reported = time.monotonic(), time.monotonic()
-        with bar, tensorboard(self.folder / "tensorboard", fabric.is_global_zero, epoch) as board:
+                   mininterval=1, disable=None)  # fmt: skip
+        progress = Progress(self.title, bar, per_epoch, (epoch, stop, self.epochs))
+        saved = time.monotonic()
+        with bar, tensorboard(self.folder / "tensorboard", epoch) as board:
             while epoch < stop:
                 began, steps = time.monotonic(), []
                 for number, chosen in enumerate(data.order(len(self.batches), s.batch, s.seed, epoch)):
@@ -89,7 +92,7 @@ class Loop:
                         group["lr"] = lr
                     step = self._step(model, optimiser, chosen, epoch, number)
                     steps.append(step)
-                    bar.update()
+                    progress.step(step)
                     if self.on_step:
                         self.on_step(self._row(epoch, [step], lr, 0.0))
                 epoch += 1
@@ -97,14 +100,6 @@ class Loop:
                 for key, value in rows[-1].items():
                     board(key, value, epoch)
                 bar.set_postfix_str(f"epoch {epoch}/{self.epochs} loss {rows[-1]['loss']:.3f}", refresh=False)
-                if bar.disable and fabric.is_global_zero and (time.monotonic() - reported > 20 or epoch == stop):
-                    reported = time.monotonic()
-                    left = rows[-1]["seconds"] * (stop - epoch)
-                    print(
-                        f"{self.title}: epoch {epoch}/{self.epochs}, loss {rows[-1]['loss']:.4f}, about {left:.0f} s left",
-                        file=sys.stderr,
-                        flush=True,
-                    )
                 if self.on_epoch:
                     self.on_epoch(epoch, rows)
                 if epoch in self.keep:
@@ -116,17 +111,17 @@ class Loop:
 
     def _step(self, model, optimiser, chosen: torch.Tensor, epoch: int, number: int) -> Step:
         s, fabric = self.settings, self.fabric
-        clips = self.batches.select(chosen[fabric.global_rank :: fabric.world_size].to(self.batches.joints.device))
+        clips = self.batches.select(chosen.to(self.batches.joints.device))
         drawn = epoch if s.fresh_augmentation else 0
         augment = Augmentation(s.crop_shift, s.crop_min, s.shear, s.yaw, s.offset)
         views = []
         for stream in (data.QUERY, data.KEY):
-            rng = data.generator(clips.joints.device, s.seed, drawn, number, stream, fabric.global_rank)
+            rng = data.generator(clips.joints.device, s.seed, drawn, number, stream, PROCESS)
             joints, frames = augment(clips.joints, clips.frames, rng)
             views.append(modalities.compute(joints, frames, clips.skeleton, s.names, "described" if s.unit_axis else "published"))
         try:
             with torch.random.fork_rng(devices=[clips.joints.device] if clips.joints.is_cuda else []):
-                torch.manual_seed(int(data.generator("cpu", s.seed, epoch, number, data.DROPOUT, fabric.global_rank).initial_seed()))
+                torch.manual_seed(int(data.generator("cpu", s.seed, epoch, number, data.DROPOUT, PROCESS).initial_seed()))
                 step: Step = model(*views, **self.call)
             total = step.losses.sum()
             if not torch.isfinite(total):
@@ -138,7 +133,7 @@ class Loop:
                 f"{self.title}: out of memory on {clips.joints.device} at batch={s.batch}; lower batch, frames or queue ({error})"
             ) from error
         optimiser.step()
-        self.model.enqueue(tuple(gathered(fabric, k) for k in step.keys))
+        self.model.enqueue(step.keys)
         return Step(step.losses.detach(), step.positive, step.negative, ())
 
     def _not_finite(self, step: Step, epoch: int, number: int) -> str:
@@ -157,8 +152,6 @@ class Loop:
         return row
 
     def _save(self, name: str, optimiser, trained, rows: list[Row]) -> None:
-        if not self.fabric.is_global_zero:
-            return
         checkpoints.save(
             self.folder / name,
             {
@@ -177,6 +170,13 @@ class Loop:
         if not path.exists():
             return [], self.start
         saved = checkpoints.load(path, self.batches.joints.device)
+        if self.stop and saved["epoch"] > self.stop:
+            path = self.folder / f"epoch-{self.stop:04d}.pt"
+            if not path.exists():
+                raise CheckpointError(
+                    f"{self.folder} holds {saved['epoch']} epochs and no checkpoint of epoch {self.stop}; delete the folder to train anew"
+                )
+            saved = checkpoints.load(path, self.batches.joints.device)
         if saved["identity"] != self.identity:
             raise CheckpointError(f"{path} was made with other settings or data than asked for now; choose another output folder")
         checkpoints.load_weights(self.model, saved["model"], str(path))
@@ -185,20 +185,34 @@ class Loop:
         return saved["rows"], saved["epoch"]
 
 
+class Progress:
+    """A step bar, or, where there is no terminal, a plain line at most every `QUIET` seconds and after the last step."""
+
+    def __init__(self, title: str, bar: tqdm, per_epoch: int, epochs: tuple[int, int, int]):
+        """epochs: done before, to stop after, in all."""
+        self.title, self.bar, self.per_epoch, (first, self.stop, self.epochs) = title, bar, per_epoch, epochs
+        self.first = self.done = first * per_epoch
+        self.began = self.told = time.monotonic()
+
+    def step(self, step: Step) -> None:
+        self.bar.update()
+        self.done += 1
+        now, last = time.monotonic(), self.stop * self.per_epoch
+        if self.bar.disable and (now - self.told > QUIET or self.done == last):
+            self.told = now
+            epoch, number = divmod(self.done - 1, self.per_epoch)
+            left = (now - self.began) / (self.done - self.first) * (last - self.done)
+            where = f"epoch {epoch + 1}/{self.epochs}, step {number + 1}/{self.per_epoch}"
+            print(f"{self.title}: {where}, loss {float(step.losses.sum()):.4f}, about {left:.0f} s left", file=sys.stderr, flush=True)
+
+
 def learning_rate(s: Pretrain, progress: float) -> float:
     """Learning rate at a share of all epochs in [0, 1)."""
     if progress < s.warmup:
         return s.lr * progress / s.warmup
     if s.schedule == "cosine":
-        return s.lr * 0.5 * (1 + math.cos(math.pi * progress))
+        return s.lr * 0.5 * (1 + math.cos(math.pi * (progress - s.warmup) / (1 - s.warmup)))
     return s.lr * (0.1 if progress >= s.lr_drop - 1e-9 else 1.0)
-
-
-def gathered(fabric: Fabric, keys: torch.Tensor) -> torch.Tensor:
-    """Keys (S, N, D) of all processes, (S, world * N, D), in the same order on each."""
-    if fabric.world_size == 1:
-        return keys
-    return fabric.all_gather(keys).movedim(0, 1).flatten(1, 2)
 
 
 def momentum_of(optimiser, named: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
@@ -225,18 +239,15 @@ def write_csv(path: Path, rows: Iterable[Row]) -> None:
 
 
 class tensorboard:
-    """A context that gives `board(key, value, epoch)`; writes nothing where TensorBoard is not installed or not wanted."""
+    """A context that gives `board(key, value, epoch)`, which writes a scalar for TensorBoard."""
 
-    def __init__(self, folder: Path, wanted: bool, epoch: int):
-        self.writer = None
-        if wanted:
-            from torch.utils.tensorboard import SummaryWriter
+    def __init__(self, folder: Path, epoch: int):
+        from torch.utils.tensorboard import SummaryWriter
 
-            self.writer = SummaryWriter(str(folder), purge_step=epoch + 1)  # epochs after a killed run's last checkpoint come again
+        self.writer = SummaryWriter(str(folder), purge_step=epoch + 1)  # epochs after a killed run's last checkpoint come again
 
     def __enter__(self) -> Callable[[str, float, int], None]:
-        return self.writer.add_scalar if self.writer else lambda *_: None
+        return self.writer.add_scalar
 
     def __exit__(self, *_) -> None:
-        if self.writer:
-            self.writer.close()
+        self.writer.close()
