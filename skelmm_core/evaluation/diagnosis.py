@@ -60,8 +60,8 @@ def signs_of_failure(
     for name, value in (probes or {}).items():
         if name in untrained and not beyond(value, untrained[name], clips):
             signs.append(
-                f"The probe of '{name}' ({value:.1f} %) is not clearly better than that of the untrained encoder ({untrained[name]:.1f} %): "
-                f"{_margin(value, untrained[name], clips)}. No probe shows that training has taught this branch anything; "
+                f"The probe of '{name}' ({value:.1f} %) is not clearly better than that of the untrained encoder ({untrained[name]:.1f} "
+                f"%): {_margin(value, untrained[name], clips)}. No probe shows that training has taught this branch anything; "
                 "look at its loss, and at whether the augmentation destroys what tells the classes apart."
             )
     for name, (start, last) in (losses or {}).items():
