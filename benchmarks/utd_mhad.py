@@ -4,7 +4,8 @@
 
 Each seed trains stage 1, exchange and the students, and beside them the same without exchange and the students' modalities
 alone; then probes everything with frozen encoders; the last epoch counts. Rows are named after the recipe: those of preset small, as
-it is, have plain names, others begin with "published_" or the like. Rows of the same names are replaced, others are kept. What was
+it is, have plain names, others begin with "published_" or the like. Rows of the same names are replaced, others are kept; fewer than
+three seeds, or small with other settings, are a trial and go to OUT/trial.json. What was
 trained before with the same settings and code is found again in --out, so an interrupted benchmark goes on where it stopped; what
 other code trained is refused.
 """
@@ -49,7 +50,8 @@ def table(rows: list[dict[str, Any]]) -> str:
         return "–" if row is None else f"{row['mean']:.1f} ± {row['std']:.1f}"
 
     lines = ["| | linear probe, fused late | linear probe, fused jointly | kNN (k = 1) |", "|---|---|---|---|"]
-    lines.append(f"| raw coordinates | – | – | {found['raw_1nn']['mean']:.1f} |")
+    if "raw_1nn" in found:
+        lines.append(f"| raw coordinates | – | – | {found['raw_1nn']['mean']:.1f} |")
     for text, name in TABLE.items():
         if f"{name}_linear" in found:
             lines.append(f"| {text} | {cell(f'{name}_linear_late')} | {cell(f'{name}_linear_joint')} | {cell(f'{name}_knn')} |")
@@ -123,10 +125,11 @@ def main() -> None:
         found = list(pool.map(measure, [(options, seed, threads, not args.no_baselines) for seed in seeds]))
 
     recipe = args.preset + "".join(f", {p}" for p in args.p)
-    prefix = "" if recipe == "small" else f"{args.preset}_"
-    if recipe.startswith("small,") or (recipe == "small" and len(seeds) < 3):
-        prefix = "trial_"  # of other settings or fewer seeds: never in place of the recipe's own rows
-    words = [f"$SKELMM_SHARED/data/{args.source.name}" if Path(w) == args.source else shlex.quote(w) for w in sys.argv[1:]]
+    prefix = "" if args.preset == "small" else f"{args.preset}_"
+    trial = len(seeds) < 3 or (args.preset == "small" and args.p)  # never in place of what README shows
+    results = args.out / "trial.json" if trial else RESULTS
+    home = os.environ.get("SKELMM_SHARED") or None
+    words = [w.replace(home, "$SKELMM_SHARED", 1) if home and w.startswith(home) else shlex.quote(w) for w in sys.argv[1:]]
     command = " ".join(["python", "benchmarks/utd_mhad.py", *words])
     shared = {
         "seeds": seeds, "recipe": recipe, "command": command,
@@ -137,12 +140,12 @@ def main() -> None:
         values = [f[name] for f in found]
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         rows.append({"name": prefix + name, "mean": statistics.mean(values), "std": spread, "values": values, **shared})
-    before = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
+    before = json.loads(results.read_text()) if results.exists() else []
     new = {row["name"] for row in rows}
-    RESULTS.parent.mkdir(exist_ok=True)
+    results.parent.mkdir(exist_ok=True)
     rows = [r for r in before if r["name"] not in new] + rows
-    RESULTS.write_text(json.dumps(rows, indent=1) + "\n")
-    print(table(rows))
+    results.write_text(json.dumps(rows, indent=1) + "\n")
+    print(f"{results}\n{table(rows)}")
 
 
 if __name__ == "__main__":

@@ -144,8 +144,10 @@ def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool)
 
 
 def export(exp: Experiment, stage: str, options: Any) -> None:
-    from skelmm_core.export import save
+    from skelmm_core.export import FORMAT, save
+    from skelmm_core.files import refuse_foreign
 
+    refuse_foreign(options.file, FORMAT, CheckpointError)  # before anything is trained
     branches = branches_of(exp, stage)
     role = "student" if stage == "distill" else "teacher"
     save(options.file, branches, exp.settings, role, exp.clips.title)

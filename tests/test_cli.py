@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 import torch
 
@@ -177,6 +178,9 @@ def test_train_evaluate_and_export_agree(tmp_path, motion, capsys):
     assert ours == theirs
     assert trained["raw_1nn"] == exported["raw_1nn"] > 100 / 17
     assert trained["scores"]["untrained"]["clips"] == 34
+    (tmp_path / "mine.txt").write_text("kept")
+    assert "is not a file that" in refused(capsys, "export", "exchange", tmp_path / "mine.txt", *where)
+    assert not list(tmp_path.glob("out/stages/exchange-*")), "trained before the file was looked at"
     data = motion.read_bytes()
     assert "is not a file that this command writes" in refused(capsys, "export", "pretrain", motion, *where)
     assert motion.read_bytes() == data
@@ -327,20 +331,24 @@ def test_a_folder_that_can_not_be_written(tmp_path, motion):
 
 def test_a_killed_pipeline_ends_with_the_metrics_of_one_that_was_not(tmp_path, motion, capsys):
     """SIGKILL of `skelmm run`, its kernel included, in the middle of a notebook's training; then the same command again."""
-    words = ("run", "--data", motion, "--smoke", "--notebooks", "02", "-p", "modalities=joint,bone", "-p", "epochs=4", "--out")
-    command = [sys.executable, "-c", SLOWLY, *map(str, words), str(tmp_path / "killed")]
-    folder = {**ENVIRONMENT, "PYTHONSTARTUP": ""}
-    process = subprocess.Popen(command, env=folder, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    words = ("run", "--data", motion, "--smoke", "--notebooks", "02", "-p", "modalities=joint,bone", "-p", "epochs=40", "--out")
+    command = [sys.executable, "-m", "skelmm_core", *map(str, words), str(tmp_path / "killed")]
+    process = subprocess.Popen(command, env=ENVIRONMENT, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     began = time.monotonic()
-    while not list((tmp_path / "killed").glob("stages/*/epoch-0002.pt")):
+    while not (halfway := list((tmp_path / "killed").glob("stages/*/epoch-0020.pt"))):
         assert process.poll() is None and time.monotonic() - began < 120, "the run ended before it could be killed"
         time.sleep(0.005)
-    subprocess.run(["pkill", "-9", "-f", str(tmp_path / "killed")], check=False)
-    os.killpg(process.pid, signal.SIGKILL)
+    family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    assert len(family) >= 3, "the command, papermill's process and the kernel"
+    for member in family:
+        member.kill()
+    psutil.wait_procs(family)
     process.wait()
+    assert not halfway[0].with_name("last.pt").exists(), "stage 1 had ended before it could be killed"
     assert not (tmp_path / "killed" / "02_single_modality_pretraining" / "metrics.json").exists()
     for run in ("killed", "whole"):
         call(capsys, *words, tmp_path / run)
+        capsys.readouterr()
     killed, whole = (
         json.loads((tmp_path / run / "02_single_modality_pretraining" / "metrics.json").read_text()) for run in ("killed", "whole")
     )

@@ -17,6 +17,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import zipfile
@@ -93,10 +94,10 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
             missing = [key for key in NEEDED if key not in file]
             if missing:
                 raise DataError(f"'{path}' lacks '{missing[0]}'{nearest(missing[0], file.files)}; an npz of clips has {', '.join(NEEDED)}")
-            for key in set(file.files) - {*NEEDED, *OPTIONAL}:
-                if hint := nearest(key, OPTIONAL):
-                    raise DataError(f"'{path}' has an array '{key}' of no known meaning{hint}; rename it or leave it out")
-            arrays = {key: file[key] for key in (*NEEDED, *OPTIONAL) if key in file}
+            for key in sorted(set(file.files) - {*NEEDED, *OPTIONAL}):  # other arrays are the owner's business
+                if meant := difflib.get_close_matches(key, [k for k in OPTIONAL if k not in file], 1, 0.8):
+                    raise DataError(f"'{path}' has an array '{key}': is it meant as '{meant[0]}'? Rename it, or leave it out")
+            arrays = {key: _text(file[key], key) for key in (*NEEDED, *OPTIONAL) if key in file}
     except FileNotFoundError as problem:
         raise DataError(f"no file at '{path}'") from problem
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
@@ -105,13 +106,19 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         found = f"{arrays['joints'].dtype} {arrays['joints'].shape}"
         raise DataError(f"'{path}': 'joints' must be floats of the shape (frames, joints, 3), found {found}")
     for key in ("name", "label_names"):
-        if arrays[key].dtype.kind == "S":
-            arrays[key] = np.char.decode(arrays[key], "utf-8")
         if arrays[key].dtype.kind != "U":
             raise DataError(f"'{path}': '{key}' holds {arrays[key].dtype}, expected names (str)")
     if arrays["label"].ndim != 1:
         raise DataError(f"'{path}': 'label' must have one number per clip, found the shape {arrays['label'].shape}")
     return arrays
+
+
+def _text(array: np.ndarray, key: str) -> np.ndarray:
+    """Bytes as text; other arrays as they are."""
+    try:
+        return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+    except UnicodeDecodeError as problem:
+        raise ValueError(f"'{key}' holds bytes that are not UTF-8 ({problem})") from problem
 
 
 def _single(arrays: dict[str, np.ndarray], key: str, absent, path: Path):
