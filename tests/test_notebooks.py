@@ -268,7 +268,9 @@ def test_04_compares_the_student_with_its_teacher(metrics):
 def test_05_probes_what_04_trained(metrics):
     before, found = metrics[NAMES[3]], metrics[NAMES[4]]
     assert (found["teacher"], found["student"]) == (before["training"]["teacher"]["folder"], before["training"]["student"]["folder"])
-    assert set(found["scores"]) == {n.replace(" ", "_") for n in SIX} | {"teacher", "student", "untrained"}
+    names = {n.replace(" ", "_") for n in SIX}
+    compared = {"teacher", "student", "untrained", "raw coordinates"}  # the sanity rows stand beside every result
+    assert set(found["scores"]) == set(found["caution"]) == names | {f"{n}, untrained" for n in names} | compared
     for columns in found["scores"].values():
         assert set(columns) == {"class", "subject", "view"}
         assert all(0 <= s["knn"] <= 100 and -1 <= s["silhouette"] <= 1 for s in columns.values())
