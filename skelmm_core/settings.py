@@ -148,7 +148,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         crop_min=0.8, shear=0.25, yaw=0.2, offset=0.02, probe_standardise=True, probe_fusion="late",
     ),
 }  # fmt: skip
-PRESETS["quick"] = PRESETS["small"] | dict(epochs=10, student_epochs=6, features=64, embedding=64)  # minutes on a laptop; `make run`
+PRESETS["quick"] = PRESETS["small"] | dict(epochs=16, student_epochs=16, features=64, embedding=64)  # minutes on a laptop; `make run`
 SMOKE: dict[str, Any] = dict(  # a few seconds per stage, to see that everything runs; the figures mean nothing
     frames=16, epochs=2, student_epochs=1, batch=32, queue=64, hidden=4, features=32, embedding=16, dropout=0.0, probe_epochs=20,
     precision="32-true", crop_shift=2,
