@@ -15,7 +15,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
-from skelmm_core.errors import SkelmmError
+from skelmm_core.errors import SettingsError, SkelmmError
 
 Named = Annotated[tuple[str, ...], arg(name="parameter", aliases=("-p",), metavar="NAME=VALUE"), UseAppendAction]
 
@@ -55,28 +55,36 @@ def sample(
 
 
 def prepare(
-    source: Annotated[Path, Positional, arg(metavar="SOURCE")],
-    clips: Annotated[Path, Positional, arg(metavar="CLIPS")],
+    paths: Annotated[tuple[Path, ...], Positional, arg(metavar="SOURCE [SOURCE ...] CLIPS")],
     format: str = "auto",
     options: Named = (),
+    strict: bool = False,
+    jobs: int = 0,
 ) -> None:
     """Read skeleton data of a known format and write them as a clips file, with a report of what was found and left out.
 
+    Damaged recordings are left out and named. An interrupted run goes on where it stopped when the same command is given again.
+
     Args:
-        source: file, archive (zip or tar, never unpacked to the disk) or folder: NTU .skeleton, UTD-MHAD .mat, or a plain npz.
-        clips: clips file to write.
-        format: sample, ntu, utd-mhad or npz; auto looks at the content.
+        paths: SOURCE is a file, archive (zip or tar, never unpacked to the disk) or folder of a known format, and may be several of NTU
+            RGB+D; CLIPS, the last, is the clips file to write.
+        format: name of a format; auto looks at the content.
         options: an option of the format's reader, e.g. -p incomplete=list.txt (ntu) or -p protocol=cross-view (npz); may be repeated.
+        strict: stop at the first damaged recording.
+        jobs: processes that read; 0: all cores as soon as it pays.
     """
     from skelmm_core import clips as files
     from skelmm_core import protocols, sources
     from skelmm_core.errors import ProtocolError
     from skelmm_core.parameters import pairs
 
+    if len(paths) < 2:
+        raise SettingsError(f"prepare takes SOURCE and CLIPS, what to read and what to write; found only '{' '.join(map(str, paths))}'")
+    *source, clips = paths
     found = sources.read(source, format, **pairs(options))
     if found.protocol:
         protocols.check_words(found.protocol)
-    print(files.write(clips, found))
+    print(files.write(clips, found, strict=strict, jobs=jobs))
     written = files.open_clips(clips)
     try:
         if written.protocol:

@@ -1,183 +1,28 @@
 """Clips: skeleton sequences of any length, with labels and where they come from, in one memory-mapped file.
 
-The file is a safetensors file (no pickle, safe to open from strangers, readable with the `safetensors` library): clip i owns
-the rows `start[i] .. start[i+1]` of `joints` (rows, V, 3), its bodies one after the other, so a frame of one body is a row and
-nothing is padded. Opening reads the header and the columns, never the joints.
+The file is a safetensors file (no pickle, safe to open from strangers, readable with the `safetensors` library), laid out as
+`clipfile` says. Opening reads the header and the columns, never the joints.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import mmap
-import time
-from array import array
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from tqdm import tqdm
 
+from skelmm_core.clipfile import COLUMNS, DTYPES, FORMAT, KINDS, shapes
 from skelmm_core.errors import DataError
-from skelmm_core.files import refuse_foreign, replacing
-from skelmm_core.recordings import NUMBERS, Dropped, Recording, Source, Stream, check, stature
+from skelmm_core.recordings import Dropped, Recording, Source
 from skelmm_core.skeletons import Skeleton
+from skelmm_core.writing import WriteReport, write
 
-__all__ = ["Clips", "Dropped", "Packed", "Recording", "Source", "Stream", "WriteReport", "open_clips", "write"]
+__all__ = ["Clips", "Dropped", "Packed", "Recording", "Source", "WriteReport", "open_clips", "write"]
 
-FORMAT = "skelmm-clips-1"
 GENERATED = "generated motion"  # how the title of every source begins whose motion nobody performed
-COLUMNS = (*NUMBERS, "frames", "bodies")
-HEIGHTS = (0.8, 2.5)  # metres; a data set of people whose median height lies outside has its units or axes wrong
-_DTYPES = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
-_KINDS = {"joints": "F32", "start": "I64", "name_end": "I64", **dict.fromkeys(COLUMNS, "I32"), "names": "U8"}  # in the file's order
-
-
-@dataclass(frozen=True)
-class WriteReport:
-    """What `write` wrote. height: median over clips of the vertical extent of the first body, metres; upright: share of clips
-    whose shoulders are above the middle of the body."""
-
-    path: Path
-    clips: int
-    frames: int
-    two_bodies: int
-    per_class: tuple[int, ...]
-    dropped: tuple[Dropped, ...]
-    height: float
-    upright: float
-    seconds: float
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        found = []
-        if not HEIGHTS[0] <= self.height <= HEIGHTS[1]:
-            found.append(f"median height is {self.height:.3g} m, expected {HEIGHTS[0]} to {HEIGHTS[1]}: are these metres, and is y up?")
-        if self.upright < 0.5:
-            found.append(f"shoulders are above the middle of the body in only {self.upright:.0%} of the clips: is y up, not down?")
-        empty = self.per_class.count(0)
-        if empty:
-            found.append(f"{empty} of {len(self.per_class)} classes have no clip")
-        return tuple(found)
-
-    def __str__(self) -> str:
-        filled = [n for n in self.per_class if n]
-        lines = [
-            f"{self.path}: {self.clips} clips, {self.frames} frames, {self.two_bodies} clips with two bodies, {self.seconds:.1f} s",
-            f"{len(filled)} classes with {min(filled)} to {max(filled)} clips each; median height {self.height:.2f} m",
-        ]
-        for reason, count in Counter(d.reason for d in self.dropped).most_common():
-            lines.append(f"left out {count}: {reason} (first: {next(d.name for d in self.dropped if d.reason == reason)})")
-        return "\n".join(lines + [f"warning: {w}" for w in self.warnings])
-
-
-def write(path: str | Path, source: Source, progress: bool = True) -> WriteReport:
-    """Stream `source` into a clips file; memory stays bounded by one clip and the columns.
-
-    The file appears under its name only when it is complete. Raises `DataError`, naming file, clip and frame, for joints that
-    are not finite or not (1 or 2, T >= 1, V, 3), a label outside the classes, a name used twice, a class with a single clip,
-    no clip at all, a file at `path` that is not a clips file, and a disk that is full or read-only.
-    """
-    path, began = Path(path), time.perf_counter()
-    refuse_foreign(path, FORMAT)
-    columns = {c: array("i") for c in COLUMNS}
-    start, names, name_end = array("q", [0]), bytearray(), array("q")
-    known: set[str] = set()
-    dropped: list[Dropped] = []
-    heights, upright = array("d"), 0
-    digest = hashlib.sha256()
-    room = len(_header(source, rows=10**15, clips=10**15, name_bytes=10**15, content="0" * 64))
-    room += -room % 64
-    with replacing(path) as file:
-        file.write(bytes(8 + room))
-        quiet = None if progress else True  # None: tqdm keeps quiet by itself where there is no terminal
-        for item in tqdm(source.recordings, path.name, source.count, unit=" clips", mininterval=1.0, disable=quiet):
-            if isinstance(item, Dropped):
-                dropped.append(item)
-                continue
-            joints = check(item, source)
-            if item.name in known:
-                raise DataError(
-                    f"{source.title}: two clips have the name '{item.name}'; one could land in train and one in test: remove one"
-                )
-            known.add(item.name)
-            file.write(joints.data)
-            digest.update(joints.data)
-            bodies, frames = joints.shape[:2]
-            for column in NUMBERS:
-                columns[column].append(getattr(item, column))
-            columns["frames"].append(frames)
-            columns["bodies"].append(bodies)
-            start.append(start[-1] + bodies * frames)
-            names += item.name.encode()
-            name_end.append(len(names))
-            height, up = stature(joints, source.skeleton)
-            heights.append(height)
-            upright += up
-        per_class = _per_class(columns["label"], source, name_end, names)
-        tail = [start, name_end, *columns.values(), names]
-        if start[-1] % 2:
-            tail.insert(0, np.zeros((1, len(source.skeleton), 3), "<f4"))  # an even number of rows keeps the 64-bit columns aligned
-        for part in tail:
-            file.write(part)
-            digest.update(part)
-        digest.update(json.dumps([source.skeleton.to_dict(), source.class_names]).encode())
-        header = _header(source, start[-1] + start[-1] % 2, len(name_end), len(names), digest.hexdigest())
-        file.seek(0)
-        file.write(room.to_bytes(8, "little") + header.ljust(room))
-    clips = len(name_end)
-    return WriteReport(
-        path,
-        clips,
-        sum(columns["frames"]),
-        sum(b == 2 for b in columns["bodies"]),
-        per_class,
-        tuple(dropped),
-        float(np.median(heights)),
-        upright / clips,
-        time.perf_counter() - began,
-    )
-
-
-def _layout(rows: int, clips: int, name_bytes: int, joints: int) -> dict[str, tuple[int, ...]]:
-    shapes = {"joints": (rows, joints, 3), "start": (clips + 1,), "names": (name_bytes,)}
-    return {name: shapes.get(name, (clips,)) for name in _KINDS}
-
-
-def _header(source: Source, rows: int, clips: int, name_bytes: int, content: str) -> bytes:
-    metadata = {
-        "format": FORMAT,
-        "unit": "metre",
-        "title": source.title,
-        "skeleton": json.dumps(source.skeleton.to_dict()),
-        "class_names": json.dumps(source.class_names),
-        "frame_rate": repr(float(source.frame_rate)),
-        "protocol": source.protocol,
-        "fingerprint": source.fingerprint,
-        "content": content,
-    }
-    table, end = {"__metadata__": metadata}, 0
-    for name, shape in _layout(rows, clips, name_bytes, len(source.skeleton)).items():
-        begin, end = end, end + int(np.prod(shape, dtype=object)) * _DTYPES[_KINDS[name]].itemsize
-        table[name] = {"dtype": _KINDS[name], "shape": shape, "data_offsets": (begin, end)}
-    return json.dumps(table).encode()
-
-
-def _per_class(labels: Sequence[int], source: Source, name_end: Sequence[int], names: bytes) -> tuple[int, ...]:
-    counts = Counter(labels)
-    if not counts:
-        raise DataError(f"{source.title}: no clip was found or all were left out; nothing to write")
-    for label, count in sorted(counts.items()):
-        if count == 1:
-            only = Names(names, name_end)[list(labels).index(label)]
-            raise DataError(
-                f"{source.title}: class {label} '{source.class_names[label]}' has a single clip ('{only}'); a class needs at least two, "
-                "one to train and one to test: add clips of it or take that one away"
-            )
-    return tuple(counts.get(label, 0) for label in range(len(source.class_names)))
 
 
 class Names(Sequence):
@@ -233,9 +78,9 @@ class Clips:
 
     def _check(self, arrays: dict[str, np.ndarray]) -> None:
         count, rows = len(self.labels), self.bodies.astype(np.int64) * self.frames
-        shapes = {name: a.shape for name, a in arrays.items()}
+        found = {name: a.shape for name, a in arrays.items()}
         good = (
-            shapes == _layout(len(self._joints), count, len(arrays["names"]), len(self.skeleton))
+            found == shapes(len(self._joints), count, len(arrays["names"]), len(self.skeleton))
             and self._start[0] == 0
             and np.array_equal(np.diff(self._start), rows)
             and self._start[-1] <= len(self._joints)
@@ -318,8 +163,8 @@ def _open(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         raise DataError(foreign) from problem
     try:
         arrays = {}
-        for name, kind in _KINDS.items():
-            entry, dtype = table[name], _DTYPES[kind]
+        for name, kind in KINDS.items():
+            entry, dtype = table[name], DTYPES[kind]
             begin, end = entry["data_offsets"]
             if entry["dtype"] != kind or not 0 <= begin <= end:
                 raise ValueError(f"tensor '{name}'")

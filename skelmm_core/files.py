@@ -49,9 +49,14 @@ def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterato
         with suppress(OSError):
             part.unlink()
         if isinstance(problem, OSError):
-            advice = _ADVICE.get(problem.errno, "check the folder and the disk")
-            raise error(f"can't write '{path}': {problem.strerror or problem}; nothing was left behind; {advice}") from problem
+            raise unwritten(path, problem, error) from problem
         raise
+
+
+def unwritten(path: Path, problem: OSError, error: type[SkelmmError] = DataError) -> SkelmmError:
+    """The error for a file that could not be written, saying what to do."""
+    advice = _ADVICE.get(problem.errno, "check the folder and the disk")
+    return error(f"can't write '{path}': {problem.strerror or problem}; nothing was left behind; {advice}")
 
 
 def refuse_foreign(path: str | Path, format: str, error: type[SkelmmError] = DataError) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -17,8 +18,10 @@ NUMBERS = ("label", "subject", "view", "setup", "repetition")
 class Recording:
     """One clip on its way from a source to a file, or out of a file.
 
-    joints (M, T, V, 3) float32, metres, y up, M = 1 or 2 bodies; a body that is absent in a frame is zeros there.
+    joints (M, T, V, 3) float32, metres, y up, M = 1 or 2 bodies; a body that is absent in a frame is zeros there. Of a skeleton with two
+    dimensions: x, y in image heights, y up, and as third number the detector's confidence.
     Performer, camera view, setup and repetition are numbers from 0 on; -1 is unknown.
+    changes: what the reader took away from the recording, in words, and how many of it (``{"bodies beyond the second": 1}``).
     """
 
     joints: np.ndarray
@@ -28,33 +31,30 @@ class Recording:
     view: int = -1
     setup: int = -1
     repetition: int = -1
+    changes: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Dropped:
-    """A clip that a reader left out, and why; readers yield it among their recordings."""
+    """A clip that was left out, and why. damaged: its file can't be used; else a rule of the data set or an option left it out."""
 
     name: str
     reason: str
+    damaged: bool = False
 
 
-class Stream:
-    """Recordings that are read anew each time they are iterated: `Stream(generator_function, *arguments)`."""
-
-    def __init__(self, start: Callable[..., Iterator[Recording | Dropped]], *arguments):
-        self._start, self._arguments = start, arguments
-
-    def __iter__(self) -> Iterator[Recording | Dropped]:
-        return self._start(*self._arguments)
+Found = Recording | Dropped
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """What a reader gives: facts about the data set, and its recordings one by one.
+    """What a reader gives: facts about the data set, and what its recordings can be read from, one by one and in any process.
 
     protocol: name or expression of the default train/test split, "" when there is none (see `protocols`).
     fingerprint: sha256 that changes when the source's content or the reader's options do.
-    count: number of recordings, dropped ones included, where it is known beforehand.
+    items: what can be read by itself: files, or numbers of clips; picklable, with a length.
+    read: gives what one item holds; a function of a module, or a `functools.partial` of one, so that other processes can call it. Raises
+        `DataError` for an item that is damaged.
     """
 
     title: str
@@ -63,8 +63,29 @@ class Source:
     frame_rate: float
     protocol: str
     fingerprint: str
-    recordings: Iterable[Recording | Dropped]
-    count: int | None = None
+    items: Sequence[Any]
+    read: Callable[[Any], Found | Iterable[Found]]
+
+    @property
+    def recordings(self) -> Iterator[Found]:
+        """Everything in order, read here and now; a damaged item raises."""
+        for item in self.items:
+            yield from self.found(item)
+
+    def found(self, item: Any) -> Iterable[Found]:
+        """What one item holds, always as something to iterate over."""
+        found = self.read(item)
+        return (found,) if isinstance(found, Recording | Dropped) else found
+
+    @property
+    def spatial(self) -> bool:
+        """Whether coordinates are metres in space, not places in an image."""
+        return self.skeleton.dimensions == 3
+
+
+def as_given(item: Found) -> Found:
+    """`Source.read` for items that are recordings already."""
+    return item
 
 
 def check(item: Recording, source: Source) -> np.ndarray:

@@ -28,6 +28,7 @@ class Skeleton:
         spine: joint that spans, with the shoulders, the plane whose normal stands in for the centre's bone.
         shoulders: (left, right) shoulder joints.
         pairs: (left, right) joint pairs that a mirror image exchanges.
+        dimensions: 3; or 2 for joints in an image, whose third number is the detector's confidence.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Skeleton:
     spine: int
     shoulders: tuple[int, int]
     pairs: tuple[tuple[int, int], ...]
+    dimensions: int = 3
 
     def __post_init__(self) -> None:
         def wrong(what: str) -> DataError:
@@ -61,6 +63,8 @@ class Skeleton:
             outside = sorted({j for j in _flat(value) if not 0 <= j < count})
             if outside:
                 raise wrong(f"joint numbers {outside} of '{table}' are not in 0..{count - 1}")
+        if self.dimensions not in (2, 3):
+            raise wrong(f"'dimensions' must be 2 or 3, found {self.dimensions!r}")
         if self.bone[self.centre] != self.centre:
             raise wrong(f"the centre joint {self.centre} must be its own bone parent")
         if self.shoulders[0] == self.shoulders[1]:
@@ -73,8 +77,8 @@ class Skeleton:
         return len(self.joints)
 
     def to_dict(self) -> dict:
-        """Plain lists and strings, ready for JSON."""
-        return asdict(self)
+        """Plain lists and strings, ready for JSON; three dimensions go without saying."""
+        return {k: v for k, v in asdict(self).items() if (k, v) != ("dimensions", 3)}
 
     @classmethod
     def from_dict(cls, table: dict) -> Skeleton:
@@ -83,10 +87,10 @@ class Skeleton:
         for key in table:
             if key not in known:
                 raise DataError(f"skeleton table has an unknown field '{key}'{nearest(key, known)}")
-        missing = [k for k in known if k not in table]
+        missing = [k for k in known if k not in table and k != "dimensions"]
         if missing:
             raise DataError(f"skeleton table lacks the fields {missing}")
-        return cls(**{k: _tuples(table[k]) for k in known})
+        return cls(**{k: _tuples(v) for k, v in table.items()})
 
     def hops(self) -> np.ndarray:
         """Graph distance between joints, (V, V) integers; -1 where there is no path."""

@@ -21,7 +21,7 @@ import torch
 
 from skelmm_core import cli, clips, drawing, export, settings
 from skelmm_core.errors import DataError
-from skelmm_core.recordings import Recording, Source
+from skelmm_core.recordings import Recording, Source, as_given
 from skelmm_core.skeletons import KINECT20, NTU25
 from skelmm_core.sources import sample
 
@@ -67,7 +67,7 @@ def motion(tmp_path_factory) -> Path:
 
 
 def source(recordings: list[Recording], skeleton=NTU25, protocol="odd-even-subjects") -> Source:
-    return Source("people", skeleton, ("wave", "kick"), 30.0, protocol, "0" * 64, recordings, len(recordings))
+    return Source("people", skeleton, ("wave", "kick"), 30.0, protocol, "0" * 64, recordings, as_given)
 
 
 def two_classes(skeleton=KINECT20) -> Source:

@@ -24,8 +24,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from skelmm_core import clips
-from skelmm_core.clips import Dropped, Recording, Source, Stream
+from skelmm_core.clips import Dropped, Recording, Source
 from skelmm_core.errors import DataError
+from skelmm_core.recordings import as_given
 from skelmm_core.skeletons import KINECT20, NTU25
 
 
@@ -39,7 +40,7 @@ def two_classes() -> list[Recording]:
 
 
 def source(recordings: Iterable, **changes) -> Source:
-    whole = Source("test", KINECT20, ("a", "b"), 30.0, "odd-even-subjects", "f" * 64, recordings)
+    whole = Source("test", KINECT20, ("a", "b"), 30.0, "odd-even-subjects", "f" * 64, list(recordings), as_given)
     return replace(whole, **changes)
 
 
@@ -133,12 +134,11 @@ def test_content_tells_data_apart_and_nothing_else(tmp_path):
 
 
 def test_writing_holds_one_clip_at_a_time(tmp_path):
-    def many() -> Iterator[Recording]:
-        for i in range(200):
-            yield Recording(np.full((1, 500, 20, 3), i, np.float32), i % 2, str(i))  # 24 MB in all
+    def made(i: int) -> Recording:
+        return Recording(np.full((1, 500, 20, 3), i, np.float32), i % 2, str(i))  # 24 MB in all
 
     tracemalloc.start()
-    report = clips.write(tmp_path / "x.clips", source(Stream(many)), progress=False)
+    report = clips.write(tmp_path / "x.clips", source(range(200), read=made), progress=False, jobs=1)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert report.frames == 100_000 and (tmp_path / "x.clips").stat().st_size > 24e6
@@ -225,7 +225,7 @@ def with_nan() -> np.ndarray:
 def test_wrong_clips_are_named_and_nothing_is_left(tmp_path, recordings, words):
     before = make(tmp_path / "x.clips").path.read_bytes()
     with pytest.raises(DataError) as error:
-        clips.write(tmp_path / "x.clips", source(recordings), progress=False)
+        clips.write(tmp_path / "x.clips", source(recordings), progress=False, strict=True)
     assert all(word in str(error.value) for word in words), error.value
     assert [p.name for p in tmp_path.iterdir()] == ["x.clips"] and (tmp_path / "x.clips").read_bytes() == before
 
@@ -248,7 +248,7 @@ def test_full_disk_and_read_only_folder(tmp_path, monkeypatch, number, advice):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full on this system")
 def test_disk_that_fills_up_in_the_middle(tmp_path, monkeypatch):
     real = open
-    monkeypatch.setattr("builtins.open", lambda path, *a, **k: real("/dev/full" if str(path).endswith(".part") else path, *a, **k))
+    monkeypatch.setattr("builtins.open", lambda path, *a, **k: real("/dev/full" if str(path).endswith(".writing") else path, *a, **k))
     with pytest.raises(DataError, match="No space left"):
         clips.write(tmp_path / "x.clips", source(two_classes()), progress=False)
     assert not list(tmp_path.iterdir())
@@ -263,14 +263,86 @@ def test_folder_where_a_file_should_be_and_the_reverse(tmp_path):
         clips.write(tmp_path / "file" / "x.clips", source(two_classes()), progress=False)
 
 
-def test_interrupted_writing_leaves_nothing(tmp_path):
-    def stopped():
-        yield two_classes()[0]
-        raise KeyboardInterrupt
+def test_interrupted_writing_goes_on(tmp_path):
+    whole = make(tmp_path / "whole.clips").path.read_bytes()
+    path, read = tmp_path / "x.clips", []
+
+    def stopped(recording: Recording) -> Recording:
+        if recording.name == "clip 2":
+            raise KeyboardInterrupt
+        return recording
+
+    def noted(recording: Recording) -> Recording:
+        read.append(recording.name)
+        return recording
 
     with pytest.raises(KeyboardInterrupt):
-        clips.write(tmp_path / "x.clips", source(Stream(stopped)), progress=False)
-    assert not list(tmp_path.iterdir())
+        clips.write(path, source(two_classes(), read=stopped), progress=False)
+    assert not path.exists()
+    report = clips.write(path, source(two_classes(), read=noted), progress=False)
+    assert read == ["clip 2", "clip 3"] and report.resumed == 2
+    assert path.read_bytes() == whole and sorted(p.name for p in tmp_path.iterdir()) == ["whole.clips", "x.clips"]
+
+
+def test_work_on_another_source_is_not_taken_up(tmp_path):
+    def stopped(recording: Recording) -> Recording:
+        if recording.name == "clip 2":
+            raise KeyboardInterrupt
+        return recording
+
+    with pytest.raises(KeyboardInterrupt):
+        clips.write(tmp_path / "x.clips", source(two_classes(), read=stopped), progress=False)
+    assert clips.write(tmp_path / "x.clips", source(two_classes(), fingerprint="e" * 64), progress=False).resumed == 0
+
+
+def test_a_killed_writer_at_any_point_goes_on_to_the_same_file(tmp_path, monkeypatch):
+    """Whatever is left of journal and joints, torn at any byte, gives the same clips in the end."""
+    monkeypatch.setattr("skelmm_core.writing.SAVE_EVERY", 0.0)
+    whole = make(tmp_path / "whole.clips").path.read_bytes()
+    path = tmp_path / "x.clips"
+
+    def stopped(recording: Recording) -> Recording:
+        if recording.name == "clip 3":
+            raise KeyboardInterrupt
+        return recording
+
+    with pytest.raises(KeyboardInterrupt):
+        clips.write(path, source(two_classes(), read=stopped), progress=False)
+    part, journal = (tmp_path / f".x.clips.{end}" for end in ("writing", "journal"))
+    joints, lines = part.read_bytes(), journal.read_bytes()
+    for size in range(0, len(lines), 37):
+        part.write_bytes(joints)
+        journal.write_bytes(lines[:size])
+        clips.write(path, source(two_classes()), progress=False)
+        assert path.read_bytes() == whole
+    for size in range(0, len(joints), 811):
+        part.write_bytes(joints[:size])
+        journal.write_bytes(lines)
+        clips.write(path, source(two_classes()), progress=False)
+        assert path.read_bytes() == whole
+
+
+def test_damaged_recordings_are_left_out_and_named(tmp_path):
+    report = clips.write(tmp_path / "x.clips", source([*two_classes(), *changed(name="bad", joints=with_nan())[1:2]]), progress=False)
+    assert report.clips == 4 and [d.name for d in report.damaged] == ["bad"]
+    assert "1 damaged recordings" in str(report) and "x of joint 3 (head) is nan" in str(report)
+
+
+def test_two_writers_of_one_file(tmp_path):
+    def again(recording: Recording) -> Recording:
+        with pytest.raises(DataError, match="another process is writing"):
+            clips.write(tmp_path / "x.clips", source(two_classes()), progress=False)
+        return recording
+
+    assert clips.write(tmp_path / "x.clips", source(two_classes(), read=again), progress=False).clips == 4
+
+
+def test_several_processes_give_the_same_file(tmp_path):
+    many = [Recording(standing(3 + i % 5, seed=i), i % 2, f"clip {i}", changes={"bodies": i % 3} if i % 3 else {}) for i in range(40)]
+    alone = clips.write(tmp_path / "a.clips", source(many), progress=False, jobs=1)
+    together = clips.write(tmp_path / "b.clips", source(many), progress=False, jobs=2)
+    assert (tmp_path / "a.clips").read_bytes() == (tmp_path / "b.clips").read_bytes()
+    assert alone.changes == together.changes == {"bodies": (39, 26)}
 
 
 def test_files_that_are_not_whole_clips(tmp_path):

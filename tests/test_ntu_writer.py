@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skelmm_core.errors import DataError
-from skelmm_core.recordings import Dropped, Recording
+from skelmm_core.recordings import Dropped, Recording, as_given
 from skelmm_core.skeletons import KINECT20
 from skelmm_core.sources import ntu, sample
 from skelmm_core.sources.ntu_writer import text, write_ntu
@@ -86,7 +86,7 @@ def test_absent_bodies_are_not_written():
 
 def test_dropped_clips_are_passed_over(tmp_path):
     source = _small()
-    mixed = replace(source, recordings=[Dropped("a", "b"), *source.recordings])
+    mixed = replace(source, items=[Dropped("a", "b"), *source.recordings], read=as_given)
     assert write_ntu(tmp_path / "x", mixed) == 8
 
 
@@ -106,7 +106,7 @@ def _one(**changes):
 )
 def test_what_can_not_be_written_leaves_nothing(tmp_path, clips, words):
     with pytest.raises(DataError, match=words):
-        write_ntu(tmp_path / "x", replace(_small(), recordings=clips))
+        write_ntu(tmp_path / "x", replace(_small(), items=clips, read=as_given))
     assert not list(tmp_path.iterdir())
 
 

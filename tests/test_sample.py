@@ -36,7 +36,7 @@ def everything():
 def test_source_tells_what_it_is(everything):
     source, clips = everything
     assert source.title == "generated motion (built-in sample)" and source.frame_rate == 30 and source.skeleton.name == "ntu25"
-    assert source.count == len(clips) == len(source.class_names) * 12 * 2 * 3
+    assert 3 * len(source.items) == len(clips) == len(source.class_names) * 12 * 2 * 3
     assert len(source.class_names) >= 14 and sum(a.bodies == 2 for a in ACTIONS) >= 2
     assert len({c.name for c in clips}) == len(clips)
     for clip in clips[::37]:
@@ -113,7 +113,7 @@ def test_wrong_settings_say_so(options, words):
 
 def test_sample_is_a_format_like_any_other(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert sources.read("sample", performers=2).count == len(ACTIONS) * 2 * 6
+    assert len(sources.read("sample", performers=2).items) == len(ACTIONS) * 2 * 2
     (tmp_path / "sample").mkdir()
     assert not sample.recognise(tmp_path / "sample")
 

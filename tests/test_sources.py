@@ -180,7 +180,7 @@ def test_folder_zip_tar_and_single_file_give_the_same(tmp_path):
 
 def test_ntu_source_states_its_facts(tmp_path):
     source = sources.read(folder(tmp_path, one_of_each_class()))
-    assert (source.title, source.frame_rate, source.protocol, source.count) == ("NTU RGB+D 60", 30.0, "cross-subject", 4)
+    assert (source.title, source.frame_rate, source.protocol, len(source.items)) == ("NTU RGB+D 60", 30.0, "cross-subject", 4)
     assert source.class_names == NAMES[:60] and source.skeleton.name == "ntu25"
     more = sources.read(folder(tmp_path, {"S018C001P050R001A061.skeleton": skeleton_text([people(1)])}))
     assert more.title == "NTU RGB+D 120" and more.class_names == NAMES and more.class_names[60] == "put on headphone"
@@ -244,18 +244,42 @@ def test_nan_in_a_file_names_clip_and_frame(tmp_path):
     broken[0][7, 2] = np.nan
     files = one_of_each_class() | {"S001C001P001R001A001.skeleton": skeleton_text([people(1), broken])}
     with pytest.raises(DataError, match=r"'S001C001P001R001A001', frame 1, body 0: z of joint 7 \(left hand\) is nan"):
-        clips.write(tmp_path / "x.clips", sources.read(folder(tmp_path / "raw", files)), progress=False)
+        clips.write(tmp_path / "x.clips", sources.read(folder(tmp_path / "raw", files)), progress=False, strict=True)
     assert not (tmp_path / "x.clips").exists()
 
 
-def test_path_names_inside_archives_never_reach_the_disk(tmp_path):
-    evil = {f"../../{name}": text for name, text in one_of_each_class().items()}
-    (tmp_path / "deep/er").mkdir(parents=True)
-    archives = [zipped(tmp_path / "deep/er/raw.zip", evil), tarred(tmp_path / "deep/er/raw.tar.xz", evil)]
-    before = sorted(tmp_path.rglob("*"))
-    for archive in archives:
-        assert len(everything(sources.read(archive))) == 4
-    assert sorted(tmp_path.rglob("*")) == before
+@pytest.mark.parametrize("name", ["../../{}", "/tmp/{}", "a/../{}", "C:\\{}"])
+def test_archives_with_paths_that_lead_outside_are_refused(tmp_path, name):
+    evil = {name.format(file): text for file, text in one_of_each_class().items()}
+    for archive in (zipped(tmp_path / "raw.zip", evil), tarred(tmp_path / "raw.tar.xz", evil)):
+        with pytest.raises(DataError, match="would lie outside"):
+            sources.read(archive, format="ntu")
+
+
+def test_archives_with_links_are_refused(tmp_path):
+    path = tarred(tmp_path / "raw.tar.xz", one_of_each_class())
+    with tarfile.open(path, "w") as archive:
+        entry = tarfile.TarInfo("S001C002P001R002A001.skeleton")
+        entry.type, entry.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(entry)
+    with pytest.raises(DataError, match="is a link"):
+        sources.read(path, format="ntu")
+
+
+def test_several_archives_are_one_source(tmp_path):
+    files = one_of_each_class()
+    names = sorted(files)
+    parts = [zipped(tmp_path / f"{i}.zip", {n: files[n] for n in names[i::2]}) for i in (0, 1)]
+    assert everything(sources.read(parts)) == everything(sources.read(zipped(tmp_path / "all.zip", files)))
+    with pytest.raises(DataError, match="several formats at once"):
+        sources.read([parts[0], saved(tmp_path / "x.npz")])
+
+
+def test_two_formats_in_one_folder(tmp_path):
+    raw = folder(folder(tmp_path / "both", one_of_each_class()), little_utd()[0])
+    with pytest.raises(DataError, match="2 formats, ntu and utd-mhad.*--format"):
+        sources.read(raw)
+    assert len(everything(sources.read(raw, format="ntu"))) == 4
 
 
 def test_member_larger_than_any_recording_is_refused(tmp_path, monkeypatch):
@@ -358,7 +382,7 @@ def test_npz_comes_back(tmp_path):
     raw = arrays()
     extras = dict(view=np.array([1, 1, 2, 2]), fps=np.array([25.0]), protocol=np.array("subject == 1"), parents=np.array(HDM_PARENTS))
     source = sources.read(saved(tmp_path / "mine.npz", **extras))
-    assert (source.title, source.frame_rate, source.protocol, source.class_names, source.count) == (
+    assert (source.title, source.frame_rate, source.protocol, source.class_names, len(source.items)) == (
         "mine",
         25.0,
         "subject == 1",

@@ -1,18 +1,21 @@
 """Sources: one module per file format, from files on a disk to a `Source` of recordings.
 
-A format is a module with `recognise(path) -> bool`, which looks at the content, and `read(path, **options) -> Source`, and one
-line in `FORMATS`. Modules are imported when they are needed.
+A format is a module with `recognise(path) -> bool`, which looks at the content and never raises, and `read(path, **options) -> Source`,
+and one line in `FORMATS`. Modules are imported when they are needed. A format that can be spread over several folders or archives says
+``SEVERAL = True``, and its `read` takes a tuple of paths, too.
 """
 
 from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
-from skelmm_core.clips import Source
 from skelmm_core.errors import DataError, SettingsError, nearest
+from skelmm_core.recordings import Source
 
 FORMATS: dict[str, str] = {
     "sample": "skelmm_core.sources.sample",
@@ -30,30 +33,47 @@ def module(format: str) -> ModuleType:
 
 
 def recognise(path: str | Path) -> str:
-    """Name of the format of the data at `path`."""
+    """Name of the format of the data at `path`; data of none or of several formats raise `DataError`."""
     path = Path(path)
-    for name in FORMATS:
-        if module(name).recognise(path):
-            return name
+    _check_readable(path)
+    found = [name for name in FORMATS if module(name).recognise(path)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise DataError(f"'{path}' holds data of {len(found)} formats, {' and '.join(found)}: say which with --format, or keep them apart")
+    if path.is_dir() and not any(path.iterdir()):
+        what = "the folder is empty"
+    else:
+        what = "the file is empty" if path.is_file() and not path.stat().st_size else "no reader knows its content"
+    known = "; ".join(f"{name}: {module(name).HOLDS}" for name in FORMATS)
+    raise DataError(f"'{path}' is not skeleton data that can be read: {what}. Formats: {known}")
+
+
+def _check_readable(path: Path) -> None:
+    if str(path) == "sample":
+        return
     if not path.exists():
         raise DataError(f"no file or folder at '{path}'")
-    what = "the folder is empty" if path.is_dir() and not any(path.iterdir()) else "no reader knows its content"
-    what = "the file is empty" if path.is_file() and not path.stat().st_size else what
-    raise DataError(
-        f"'{path}' is not skeleton data that can be read: {what}; formats: {', '.join(FORMATS)} (NTU .skeleton files or UTD-MHAD .mat "
-        "files in a folder, zip or tar; an npz with joints, offsets, label, subject, name and label_names)"
-    )
+    try:
+        next(path.iterdir(), None) if path.is_dir() else path.open("rb").close()
+    except OSError as problem:
+        raise DataError(f"can't read '{path}': {problem.strerror or problem}; change its permissions or name another") from problem
 
 
-def read(path: str | Path, format: str = "auto", **options) -> Source:
-    """The data set at `path` as a `Source`; `options` are those of the format's own `read`.
+def read(path: str | Path | Sequence[str | Path], format: str = "auto", **options: Any) -> Source:
+    """The data set at `path`, or at several paths together, as a `Source`; `options` are those of the format's own `read`.
 
-    Raises `DataError` for data that are missing or unknown, `SettingsError` for an unknown format or option.
+    Raises `DataError` for data that are missing, unknown, or of several formats, `SettingsError` for an unknown format or option.
     """
-    path = Path(path)
-    reader = module(recognise(path) if format == "auto" else format)
+    paths = (Path(path),) if isinstance(path, str | Path) else tuple(map(Path, path))
+    names = {str(p): recognise(p) for p in paths} if format == "auto" else {str(p): format for p in paths}
+    if len(set(names.values())) > 1:
+        raise DataError(f"several formats at once: {', '.join(f'{p} is {name}' for p, name in names.items())}; prepare each by itself")
+    reader = module(names[str(paths[0])])
+    if len(paths) > 1 and not getattr(reader, "SEVERAL", False):
+        raise DataError(f"format '{names[str(paths[0])]}' is read from one file or folder, found {len(paths)}")
     known = list(inspect.signature(reader.read).parameters)[1:]
     for option in options:
         if option not in known:
             raise SettingsError(f"format '{reader.__name__.rpartition('.')[2]}' has no option '{option}'{nearest(option, known)}")
-    return reader.read(path, **options)
+    return reader.read(paths if len(paths) > 1 else paths[0], **options)

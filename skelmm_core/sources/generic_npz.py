@@ -22,16 +22,17 @@ import hashlib
 import json
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from skelmm_core import skeletons
-from skelmm_core.clips import Dropped, Recording, Source, Stream
 from skelmm_core.errors import DataError, nearest
+from skelmm_core.recordings import Dropped, Recording, Source
 from skelmm_core.skeletons import Skeleton
 
+HOLDS = "an npz with joints, offsets, label, subject, name and label_names"
 NEEDED = ("joints", "offsets", "label", "subject", "name", "label_names")
 OPTIONAL = ("parents", "view", "setup", "repetition", "fps", "protocol", "skeleton")
 
@@ -80,8 +81,8 @@ def read(path: Path, protocol: str = "", title: str = "") -> Source:
         frame_rate=float(rate),
         protocol=protocol or str(_single(arrays, "protocol", "", path)),
         fingerprint=_fingerprint(path, protocol, title),
-        recordings=Stream(_recordings, arrays, _subjects(arrays["subject"], path)),
-        count=count,
+        items=_Clips(arrays, _subjects(arrays["subject"], path)),
+        read=_recording,
     )
 
 
@@ -170,15 +171,25 @@ def _subjects(values: np.ndarray, path: Path) -> np.ndarray:
     return np.unique(values, return_inverse=True)[1].reshape(-1) + 1
 
 
-def _recordings(arrays: dict[str, np.ndarray], subjects: np.ndarray) -> Iterator[Recording | Dropped]:
-    offsets, unknown = arrays["offsets"], np.full(len(subjects), -1)
-    views, setups, repetitions = (arrays.get(key, unknown) for key in ("view", "setup", "repetition"))
-    for i, name in enumerate(arrays["name"]):
-        numbers = (int(column[i]) for column in (subjects, views, setups, repetitions))
-        if not arrays["joints"][offsets[i] : offsets[i + 1]].any():
-            yield Dropped(str(name), "no body in any frame")
-            continue
-        yield Recording(arrays["joints"][None, offsets[i] : offsets[i + 1]], int(arrays["label"][i]), str(name), *numbers)
+class _Clips(Sequence):
+    """Every clip with its joints and numbers, taken out of the arrays when it is asked for."""
+
+    def __init__(self, arrays: dict[str, np.ndarray], subjects: np.ndarray):
+        self._arrays, unknown = arrays, np.full(len(subjects), -1)
+        self._numbers = subjects, *(arrays.get(key, unknown) for key in ("view", "setup", "repetition"))
+
+    def __len__(self) -> int:
+        return len(self._numbers[0])
+
+    def __getitem__(self, i: int) -> Recording:
+        i = range(len(self))[i]
+        begin, end = self._arrays["offsets"][i : i + 2]
+        numbers = (int(column[i]) for column in self._numbers)
+        return Recording(self._arrays["joints"][None, begin:end], int(self._arrays["label"][i]), str(self._arrays["name"][i]), *numbers)
+
+
+def _recording(clip: Recording) -> Recording | Dropped:
+    return clip if clip.joints.any() else Dropped(clip.name, "no body in any frame")
 
 
 def _few(names: np.ndarray) -> str:

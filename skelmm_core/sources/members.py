@@ -3,71 +3,96 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from skelmm_core.errors import DataError
 
 LARGEST_MEMBER = 1 << 26  # bytes; the longest real recordings have about 2^24
-LARGEST_TAR = 1 << 31  # bytes of members; a tar can only be read in order, so its members wait in memory
+LARGEST_TAR = 1 << 29  # bytes of members; a compressed tar can only be read in order, so its members wait in memory
 _BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
 class Member:
-    """One file: its path inside the whole, its bytes when asked for, and what tells its content apart without reading it."""
+    """One file: its path inside the whole, what tells its content apart without reading it, and where its bytes are.
+
+    place: a file's path; or a zip's path and the name inside; or a tar's path and the offset inside; or the bytes themselves.
+    """
 
     path: str
     size: int
     mark: str
-    load: Callable[[], bytes]
+    place: str | tuple[str, str | int] | bytes
 
     @property
     def stem(self) -> str:
         return PurePosixPath(self.path).stem
 
-    def read(self) -> bytes:
-        if self.size > LARGEST_MEMBER:
-            raise DataError(f"'{self.path}' has {self.size} bytes, more than any recording ({LARGEST_MEMBER}); take it away")
+    def read(self, largest: int | None = None) -> bytes:
+        """The content; a file of more than `largest` bytes (`LARGEST_MEMBER`), or one that can't be read, raises `DataError`."""
+        largest = LARGEST_MEMBER if largest is None else largest
+        if self.size > largest:
+            raise DataError(f"'{self.path}' has {self.size} bytes, more than any recording ({largest}); take it away")
         try:
-            return self.load()
+            match self.place:
+                case bytes(content):
+                    return content
+                case (path, str(name)):
+                    return _opened_zip(path, os.getpid(), os.stat(path).st_mtime_ns).read(name)
+                case (path, int(offset)):
+                    with open(path, "rb") as file:
+                        file.seek(offset)
+                        return file.read(self.size)
+            return Path(self.place).read_bytes()
         except _BROKEN as problem:
             raise DataError(f"can't read '{self.path}': {problem}; copy it again from its source") from problem
 
 
-def members(path: Path, suffix: str) -> list[Member]:
+@lru_cache(maxsize=8)
+def _opened_zip(path: str, process: int, written: int) -> zipfile.ZipFile:
+    """Stays open as long as its members may be read; every process has its own, and a file that was replaced is opened anew."""
+    return zipfile.ZipFile(path)
+
+
+def members(path: Path | str | tuple[Path, ...], suffix: str) -> list[Member]:
     """All files whose name ends in `suffix`, sorted by name; hidden ones and macOS' `__MACOSX` shadows are left out.
 
-    `path` is a folder (searched with its subfolders), a zip, a tar of any compression, or one such file. A path that is missing or
-    can't be read raises `DataError`; a file of another kind gives an empty list.
+    `path` is a folder (searched with its subfolders), a zip, a tar of any compression, one such file, or several of these. A path that
+    is missing or can't be read, and an archive with an absolute path, a "..", or a link raise `DataError`; a file of another kind gives
+    an empty list.
     """
+    paths = path if isinstance(path, tuple) else (Path(path),)
+    found = (m for p in paths for m in _members(p, suffix) if _visible(m.path))
+    return sorted(found, key=lambda m: (PurePosixPath(m.path).name, m.path))
+
+
+def _members(path: Path, suffix: str) -> list[Member]:
     try:
         if path.is_dir():
-            found = _folder(path, suffix)
-        elif not path.exists():
+            return _folder(path, suffix)
+        if not path.exists():
             raise DataError(f"no file or folder at '{path}'")
-        elif path.name.endswith(suffix):
-            found = [Member(path.name, path.stat().st_size, str(path.stat().st_size), path.read_bytes)]
-        elif zipfile.is_zipfile(path):
-            found = _zip(path, suffix)
-        elif tarfile.is_tarfile(path):
-            found = _tar(path, suffix)
-        else:
-            found = []
+        if path.name.endswith(suffix):
+            return [Member(path.name, path.stat().st_size, str(path.stat().st_size), str(path))]
+        if zipfile.is_zipfile(path):
+            return _zip(path, suffix)
+        return _tar(path, suffix) if tarfile.is_tarfile(path) else []
     except _BROKEN as problem:
         raise DataError(f"can't read '{path}': {problem}; it may be cut short: copy it again from its source") from problem
-    return sorted((m for m in found if _visible(m.path)), key=lambda m: (PurePosixPath(m.path).name, m.path))
 
 
 def holds(path: Path, suffix: str, fits: Callable[[str], object]) -> bool:
     """Whether `path` has a file that ends in `suffix` and whose stem `fits`; looks no farther than the first, and never raises."""
     try:
         if path.is_dir():
-            names = (str(p) for p in path.rglob(f"*{suffix}"))
+            names = (str(p) for p in files(path))
         elif path.is_file() and path.name.endswith(suffix):
             names = iter([path.name])
         elif path.is_file() and zipfile.is_zipfile(path):
@@ -104,26 +129,60 @@ def _matches(path: str, suffix: str, fits: Callable[[str], object]) -> bool:
     return path.endswith(suffix) and _visible(path) and bool(fits(PurePosixPath(path).stem))
 
 
+def files(path: Path) -> Iterator[Path]:
+    """All files of a folder and its subfolders; one that may not be entered raises `DataError`."""
+
+    def refused(problem: OSError) -> None:
+        raise DataError(f"can't look into '{problem.filename}': {problem.strerror}; change its permissions or name another folder")
+
+    for folder, _, names in os.walk(path, onerror=refused, followlinks=True):
+        yield from (Path(folder) / name for name in names)
+
+
 def _folder(path: Path, suffix: str) -> list[Member]:
-    files = ((p, p.stat().st_size) for p in path.rglob(f"*{suffix}") if p.is_file())
-    return [Member(p.relative_to(path).as_posix(), size, "", p.read_bytes) for p, size in files]
+    found = ((p, p.stat().st_size) for p in files(path) if p.name.endswith(suffix) and p.is_file())
+    return [Member(p.relative_to(path).as_posix(), size, "", str(p)) for p, size in found]
 
 
 def _zip(path: Path, suffix: str) -> list[Member]:
-    archive = zipfile.ZipFile(path)  # stays open as long as a member may be read
-    entries = (e for e in archive.infolist() if e.filename.endswith(suffix))
-    return [Member(e.filename, e.file_size, f"{e.CRC:08x}", lambda e=e: archive.read(e)) for e in entries]
+    with zipfile.ZipFile(path) as archive:
+        for entry in archive.infolist():
+            _inside(entry.filename, path)
+        entries = [e for e in archive.infolist() if e.filename.endswith(suffix)]
+    return [Member(e.filename, e.file_size, f"{e.CRC:08x}", (str(path), e.filename)) for e in entries]
 
 
 def _tar(path: Path, suffix: str) -> list[Member]:
-    found, total = [], 0
+    found, waiting = [], 0
+    try:
+        with tarfile.open(path, "r:") as archive:  # not compressed: any place can be read by itself
+            return [m for e in archive if (m := _of_tar(e, path, suffix, (str(path), e.offset_data)))]
+    except tarfile.ReadError:
+        pass
     with tarfile.open(path, "r|*") as archive:
         for entry in archive:
-            if not entry.isreg() or not entry.name.endswith(suffix):
+            member = _of_tar(entry, path, suffix, b"")
+            if not member:
                 continue
-            total += entry.size
-            if total > LARGEST_TAR:
-                raise DataError(f"'{path}' holds more than {LARGEST_TAR >> 30} GiB of {suffix} files: unpack it, or pack it as a zip")
+            waiting += entry.size
+            if waiting > LARGEST_TAR:
+                raise DataError(f"'{path}' holds more than {LARGEST_TAR >> 20} MiB of {suffix} files: unpack it, or pack it as a zip")
             data = archive.extractfile(entry).read() if entry.size <= LARGEST_MEMBER else b""
-            found.append(Member(entry.name, entry.size, hashlib.sha256(data).hexdigest(), lambda data=data: data))
+            found.append(Member(entry.name, entry.size, hashlib.sha256(data).hexdigest(), data))
     return found
+
+
+def _of_tar(entry: tarfile.TarInfo, path: Path, suffix: str, place) -> Member | None:
+    _inside(entry.name, path)
+    if entry.issym() or entry.islnk():
+        raise DataError(f"'{path}': '{entry.name}' is a link; pack the files themselves")
+    if not entry.isreg() or not entry.name.endswith(suffix):
+        return None
+    return Member(entry.name, entry.size, f"{entry.size} {entry.mtime}", place)
+
+
+def _inside(name: str, path: Path) -> None:
+    """Refuse names that would lie outside a folder: an archive that has them is not to be trusted."""
+    plain = PurePosixPath(name.replace("\\", "/"))
+    if plain.is_absolute() or ".." in plain.parts or (len(name) > 1 and name[1] == ":"):
+        raise DataError(f"'{path}' has a member '{name}' that would lie outside of it; don't trust this archive, get it from its source")

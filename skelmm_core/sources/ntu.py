@@ -14,17 +14,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from skelmm_core.clips import Dropped, Recording, Source, Stream
 from skelmm_core.errors import DataError, nearest
+from skelmm_core.recordings import Dropped, Recording, Source
 from skelmm_core.skeletons import NTU25
 from skelmm_core.sources import members
 from skelmm_core.sources.ntu_names import NAMES
 
+HOLDS = "NTU RGB+D .skeleton files in a folder, zip or tar"
+SEVERAL = True
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 ABOUT = "skelmm.json"
 BODY_FIELDS, JOINTS, JOINT_FIELDS, BODIES = 10, len(NTU25), 12, 2
@@ -37,8 +39,8 @@ def recognise(path: Path) -> bool:
     return members.holds(path, ".skeleton", NAME.fullmatch)
 
 
-def read(path: Path, incomplete: str | Path = "") -> Source:
-    """The clips of a folder, a zip, a tar or a single file, in the order of their names.
+def read(path: Path | tuple[Path, ...], incomplete: str | Path = "") -> Source:
+    """The clips of a folder, a zip, a tar or a single file, or of several of them, in the order of their names.
 
     Args:
         incomplete: text file with the names of recordings to leave out, such as the authors' list of 302 (NTU RGB+D 60) or 535
@@ -46,14 +48,13 @@ def read(path: Path, incomplete: str | Path = "") -> Source:
 
     Labels are action - 1. The classes are the 60 of NTU RGB+D 60 if no file has a later action, otherwise the 120.
     """
-    path = Path(path)
     found = members.members(path, ".skeleton")
     if not found:
         raise DataError(
             f"'{path}' holds no .skeleton file; expected NTU RGB+D's folder, zip or a file like 'S001C002P003R002A013.skeleton'"
         )
     actions = [_numbers(m.path, m.stem)["action"] for m in found]
-    about = _about(path, members.members(path, ABOUT) if path.suffix != ".skeleton" else [])
+    about = _about(path, members.members(path, ABOUT))
     names = tuple(about.get("class_names", NAMES if max(actions) > 60 else NAMES[:60]))
     wrong = next((m.path for m, action in zip(found, actions, strict=True) if not 1 <= action <= len(names)), None)
     if wrong:
@@ -68,8 +69,8 @@ def read(path: Path, incomplete: str | Path = "") -> Source:
         frame_rate=float(about.get("frame_rate", 30.0)),
         protocol=about.get("protocol", "cross-subject"),
         fingerprint=members.fingerprint(found, "ntu", sorted(about.items()), sorted(left_out)),
-        recordings=Stream(_recordings, found, left_out),
-        count=len(found),
+        items=found,
+        read=partial(_recording, left_out),
     )
 
 
@@ -118,18 +119,15 @@ def _count(number: float, where: str, what: str) -> int:
     return int(number)
 
 
-def _recordings(found: list[members.Member], left_out: frozenset[str]) -> Iterator[Recording | Dropped]:
-    for member in found:
-        if member.stem in left_out:
-            yield Dropped(member.stem, "listed as incomplete")
-            continue
-        joints = parse(member.read(), member.path)
-        if not joints.any():
-            yield Dropped(member.stem, "no body in any frame")
-            continue
-        numbers = _numbers(member.path, member.stem)
-        label = numbers.pop("action") - 1
-        yield Recording(joints, label, member.stem, **numbers)
+def _recording(left_out: frozenset[str], member: members.Member) -> Recording | Dropped:
+    if member.stem in left_out:
+        return Dropped(member.stem, "listed as incomplete")
+    joints = parse(member.read(), member.path)
+    if not joints.any():
+        return Dropped(member.stem, "no body in any frame")
+    numbers = _numbers(member.path, member.stem)
+    label = numbers.pop("action") - 1
+    return Recording(joints, label, member.stem, **numbers)
 
 
 def _numbers(path: str, stem: str) -> dict[str, int]:
@@ -150,7 +148,7 @@ def _listed(path: Path) -> frozenset[str]:
     return names
 
 
-def _about(path: Path, found: list[members.Member]) -> dict:
+def _about(path: Path | tuple[Path, ...], found: list[members.Member]) -> dict:
     """The table of `skelmm.json`, checked; empty where there is none."""
     kinds = {"title": str, "class_names": list, "frame_rate": (int, float), "protocol": str}
     if not found:

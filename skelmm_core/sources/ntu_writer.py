@@ -59,7 +59,7 @@ def write_ntu(folder: str | Path, source: Source, progress: bool = False) -> int
 
 def _write_all(folder: Path, source: Source, progress: bool) -> int:
     written: set[str] = set()
-    for item in tqdm(source.recordings, total=source.count, desc="writing .skeleton", unit="clip", disable=not progress):
+    for item in tqdm(source.recordings, desc="writing .skeleton", unit=" clips", disable=not progress):
         if isinstance(item, Dropped):
             continue
         name = file_name(item, source.title)

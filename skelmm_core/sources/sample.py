@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,9 +20,10 @@ from skelmm_core.errors import SettingsError, nearest
 from skelmm_core.motion.actions import ACTIONS
 from skelmm_core.motion.camera import VIEWS, camera, sense
 from skelmm_core.motion.performance import RATE, perform
-from skelmm_core.recordings import Recording, Source, Stream
+from skelmm_core.recordings import Recording, Source
 from skelmm_core.skeletons import NTU25
 
+HOLDS = 'the word "sample"'
 TITLE = "generated motion (built-in sample)"
 VERSION = 1  # goes into the fingerprint: raise it when the same settings give other clips
 NAMES = tuple(action.name for action in ACTIONS)
@@ -64,8 +66,8 @@ def read(
     return Source(
         title=TITLE, skeleton=NTU25, class_names=names, frame_rate=RATE, protocol="odd-even-subjects",
         fingerprint=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
-        recordings=Stream(_recordings, int(seed), rows, int(performers), int(repetitions), int(cameras)),
-        count=len(rows) * int(performers) * int(repetitions) * int(cameras),
+        items=[(n, r, label) for n in range(1, int(performers) + 1) for r in range(1, int(repetitions) + 1) for label in range(len(rows))],
+        read=partial(_scene, int(seed), rows, int(cameras)),
     )
 
 
@@ -82,13 +84,11 @@ def _rows(actions: Sequence[str] | None) -> tuple[int, ...]:
     return tuple(NAMES.index(name) for name in actions)
 
 
-def _recordings(seed: int, rows: tuple[int, ...], performers: int, repetitions: int, cameras: int) -> Iterator[Recording]:
-    for number in range(1, performers + 1):
-        for repetition in range(1, repetitions + 1):
-            for label, row in enumerate(rows):
-                scene = perform(seed, row, number, repetition)  # (M, T, 25, 3), shared by the cameras
-                for view in range(1, cameras + 1):
-                    yield _film(scene, seed, row, label, number, repetition, view)
+def _scene(seed: int, rows: tuple[int, ...], cameras: int, item: tuple[int, int, int]) -> list[Recording]:
+    """What all cameras see of one performance."""
+    number, repetition, label = item
+    scene = perform(seed, rows[label], number, repetition)  # (M, T, 25, 3)
+    return [_film(scene, seed, rows[label], label, number, repetition, view) for view in range(1, cameras + 1)]
 
 
 def _film(scene: np.ndarray, seed: int, row: int, label: int, number: int, repetition: int, view: int) -> Recording:

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 
-from skelmm_core.clips import Dropped, Recording, Source, Stream
 from skelmm_core.errors import DataError
+from skelmm_core.recordings import Recording, Source
 from skelmm_core.skeletons import KINECT20
 from skelmm_core.sources import members
 
+HOLDS = "UTD-MHAD .mat files in a folder, zip or tar"
 CLASS_NAMES = (
     "swipe left", "swipe right", "wave", "clap", "throw", "cross arms", "basketball shoot", "draw X", "draw circle clockwise",
     "draw circle counter-clockwise", "draw triangle", "bowling", "boxing", "baseball swing", "tennis swing", "arm curl", "tennis serve",
@@ -46,8 +46,8 @@ def read(path: Path) -> Source:
         frame_rate=30.0,
         protocol="odd-even-subjects",
         fingerprint=members.fingerprint(found, "utd-mhad"),
-        recordings=Stream(_recordings, found),
-        count=len(found),
+        items=found,
+        read=_recording,
     )
 
 
@@ -60,11 +60,9 @@ def _numbers(member: members.Member) -> tuple[int, int, int]:
     return int(name[1]), int(name[2]), int(name[3])
 
 
-def _recordings(found: list[members.Member]) -> Iterator[Recording | Dropped]:
-    for member in found:
-        action, subject, trial = _numbers(member)
-        joints = _joints(member)
-        yield Recording(joints, action - 1, member.stem.removesuffix("_skeleton"), subject=subject, repetition=trial)
+def _recording(member: members.Member) -> Recording:
+    action, subject, trial = _numbers(member)
+    return Recording(_joints(member), action - 1, member.stem.removesuffix("_skeleton"), subject=subject, repetition=trial)
 
 
 def _joints(member: members.Member) -> np.ndarray:
