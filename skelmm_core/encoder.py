@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from skelmm_core import modalities
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.norm import Norm1d, Norm2d
 from skelmm_core.skeletons import Skeleton
@@ -169,14 +170,20 @@ def initialise(module: nn.Module, scheme: str, generator: torch.Generator) -> No
 class Branches(nn.ModuleDict):
     """One encoder per modality, by name; called with a dict of modalities it returns stacked tensors in the dict's own order of branches.
 
-    `branches(inputs) -> (features (S, N, F), embeddings (S, N, D))`
+    `branches(inputs) -> (features (S, N, F), embeddings (S, N, D))`. A branch may see several modalities, joined along channels: its
+    name is then theirs with plus signs, ``"joint+motion+bone"``.
     """
 
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """The modalities that all branches together need."""
+        return modalities.parts_of(self.keys())
+
     def forward(self, inputs: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        pairs = [encoder(inputs[name]) for name, encoder in self.items()]
+        pairs = [encoder(modalities.join(inputs, name)) for name, encoder in self.items()]
         return torch.stack([f for f, _ in pairs]), torch.stack([e for _, e in pairs])
 
     @torch.no_grad()
     def features(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
         """Features only, without gradient: name -> (N, F)."""
-        return {name: encoder.feature(inputs[name]) for name, encoder in self.items()}
+        return {name: encoder.feature(modalities.join(inputs, name)) for name, encoder in self.items()}

@@ -61,12 +61,12 @@ def load(path: str | Path) -> tuple[Branches, dict]:
         if metadata.get("format") != FORMAT:
             raise CheckpointError(f"'{path}' is not a file of exported encoders ({FORMAT}); make one with `skelmm export STAGE FILE`")
         shape, skeleton = EncoderShape(**json.loads(metadata["shape"])), Skeleton.from_dict(json.loads(metadata["skeleton"]))
-        names, width = modalities.check_names(json.loads(metadata["modalities"])), int(metadata["head_width"])
+        names, width = modalities.check_streams(json.loads(metadata["modalities"])), int(metadata["head_width"])
         about = {key: metadata[key] for key in ("role", "trained_on")} | {
             key: json.loads(metadata[key]) for key in ("settings", "versions")
         }
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, struct.error, DataError) as problem:
         raise CheckpointError(f"'{path}' can't be read as exported encoders; is it torn or of another kind? ({problem})") from problem
-    branches = Branches({name: Encoder(skeleton, shape, head_width=width) for name in names})
+    branches = Branches({name: Encoder(skeleton, shape, 3 * len(name.split("+")), head_width=width) for name in names})
     checkpoints.load_weights(branches, state, str(path))
     return branches.eval(), about

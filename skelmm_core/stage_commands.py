@@ -127,7 +127,7 @@ def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool)
 
     scores = {name: exp.score(branches).summary()}
     if name != "untrained":
-        scores["untrained"] = exp.score(exp.untrained(), branches.keys()).summary()
+        scores["untrained"] = exp.score(exp.untrained(branches.keys())).summary()
     raw = raw_nearest(exp.clips, exp.split).accuracy
     if as_json:
         data = {"title": exp.clips.title, "content": exp.clips.content, "protocol": exp.split.name}

@@ -54,7 +54,7 @@ def series_colour(name: str, number: int) -> str:
 
 def label(name: str) -> str:
     """The name as a reader sees it: `rotation_axis` -> "rotation axis"."""
-    return name.replace("_", " ")
+    return name.replace("_", " ").replace("+", " + ")
 
 
 def class_style(number: int) -> tuple[str, str, str]:

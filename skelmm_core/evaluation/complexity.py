@@ -97,7 +97,7 @@ def milliseconds(
     heads = {name: torch.zeros(e.shape.features, classes, device=device) for name, e in branches.items()}
 
     def run() -> Tensor:
-        inputs = modalities.compute(joints, lengths, first.skeleton, branches.keys())
+        inputs = modalities.compute(joints, lengths, first.skeleton, branches.modalities)
         return sum(feature.float() @ heads[name] for name, feature in branches.features(inputs).items())
 
     before = torch.get_num_threads()

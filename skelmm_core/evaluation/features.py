@@ -55,7 +55,7 @@ def extract(
     found: dict[str, list[Tensor]] = {name: [] for name in branches}
     with evaluating(branches), autocast():
         for part in batches.chunks(chunk):
-            inputs = modalities.compute(part.joints, part.frames, part.skeleton, branches.keys(), preset)
+            inputs = modalities.compute(part.joints, part.frames, part.skeleton, branches.modalities, preset)
             for name, feature in branches.features(inputs).items():
                 found[name].append(feature.float())  # (chunk, F)
     return {name: torch.cat(parts) for name, parts in found.items()}

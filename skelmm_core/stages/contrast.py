@@ -31,8 +31,8 @@ def shape_of(settings: Pretrain, **changes) -> EncoderShape:
 
 
 def encoders(settings: Pretrain, skeleton: Skeleton, names: tuple[str, ...], role: str, shape: EncoderShape, **kwargs) -> Branches:
-    """Freshly initialised encoders, one per name."""
-    branches = Branches({name: Encoder(skeleton, shape, **kwargs) for name in names})
+    """Freshly initialised encoders, one per name, with three input channels for every modality in it."""
+    branches = Branches({name: Encoder(skeleton, shape, 3 * len(name.split("+")), **kwargs) for name in names})
     for name, encoder in branches.items():
         initialise(encoder, settings.initialisation, branch_generator(settings, role, name))
     return branches
