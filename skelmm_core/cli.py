@@ -1,7 +1,7 @@
 """skelmm: self-supervised, multi-modality, skeleton-based action recognition, from raw skeletons to a distilled student.
 
-Files of clips are made by `sample` and `prepare`, shown by `info`; `run` executes the notebooks; `train`, `evaluate` and `export` do
-single stages. Each command has its own --help.
+Files of clips are made by `sample` and `prepare`, shown by `info`, their skeletons by `skeleton`; `run` executes the notebooks; `train`,
+`evaluate` and `export` do single stages. Each command has its own --help.
 """
 
 from __future__ import annotations
@@ -138,7 +138,24 @@ def run(
     print(pipeline.table(results))
 
 
-COMMANDS: dict[str, Callable] = {"sample": sample, "prepare": prepare, "info": info, "run": run}
+def skeleton(
+    name: Annotated[str, Positional, arg(metavar="NAME|FILE.toml")],
+    clips: str = "",
+    figure: str = "",
+) -> None:
+    """Check a skeleton and show its joints, bones, sides and maps; draw it, if wanted.
+
+    Args:
+        name: a built-in skeleton (ntu25, kinect20, coco17, openpose18, hdm05), or a TOML file with one of your own.
+        clips: clips file whose median pose is compared and drawn; else a standing figure.
+        figure: PNG file to draw into.
+    """
+    from skelmm_core import skeleton_command
+
+    print(skeleton_command.show(name, clips, figure))
+
+
+COMMANDS: dict[str, Callable] = {"sample": sample, "prepare": prepare, "info": info, "skeleton": skeleton, "run": run}
 STAGED = {  # commands of a stage, whose options are that stage's settings; see `stage_commands`
     "train": "Train one stage (pretrain, exchange or distill), with the stages that it builds on; goes on where it was interrupted.",
     "evaluate": "Print what frozen encoders know (linear probe, nearest neighbours), beside untrained ones and raw coordinates: those of a "

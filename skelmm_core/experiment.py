@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from skelmm_core import batches, checkpoints, clips, manifest, protocols, settings, skeletons
+from skelmm_core import batches, checkpoints, clips, manifest, modalities, protocols, settings, skeletons
 from skelmm_core.batches import Batches
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import SettingsError
@@ -27,7 +27,7 @@ from skelmm_core.evaluation import features
 from skelmm_core.evaluation.scores import Scores, score
 from skelmm_core.files import replacing
 from skelmm_core.settings import Distill
-from skelmm_core.stages.contrast import Contrast, take_over
+from skelmm_core.stages.contrast import Contrast, encoders, shape_of, take_over
 from skelmm_core.stages.distill import Distillation
 from skelmm_core.stages.loop import Loop, Row
 
@@ -97,8 +97,12 @@ class Experiment:
 
     def check(self, stage: str = "pretrain") -> None:
         """Raises for data, a protocol, a skeleton or settings that `stage` (with those before it) can't use, before anything is trained."""
+        skeleton = self.clips.skeleton
         if self.settings.skeleton != "native":
-            skeletons.mapping(self.clips.skeleton, skeletons.get(self.settings.skeleton))
+            skeleton = skeletons.get(self.settings.skeleton)
+            skeletons.mapping(self.clips.skeleton, skeleton)
+        if stage != "evaluate":  # which trains nothing
+            modalities.check_meaning(self.settings.names, skeleton)
         protocols.split(self.clips, self.settings.protocol)
         if stage in ("exchange", "distill"):
             _check_exchange(self.settings)
@@ -107,7 +111,7 @@ class Experiment:
 
     def _check_students(self) -> None:
         s = self.settings
-        unseen = [name for name in s.student_names if name not in s.names]
+        unseen = [name for name in modalities.parts_of(s.student_names) if name not in s.names]
         if unseen:
             raise SettingsError(f"students={s.students} asks for {', '.join(unseen)}, which the teacher's modalities={s.modalities} lack")
 
@@ -147,9 +151,10 @@ class Experiment:
         return self._stage("distill", s, lambda: Distillation(s, self.train.skeleton, teacher.model.query), s.student_epochs,
                            identity={"parent": teacher.folder.name}, code=teacher.code)  # fmt: skip
 
-    def untrained(self) -> Branches:
-        """The query encoders as stage 1 starts them: what every trained result must beat."""
-        return Contrast(settings.narrow(self.settings, "pretrain", queue=1), self.train.skeleton).query.to(self.fabric.device)
+    def untrained(self, streams: Iterable[str] | None = None) -> Branches:
+        """The query encoders as stage 1 starts them (of the modalities, or of other streams): what every trained result must beat."""
+        s, names = self.settings, self.settings.names if streams is None else tuple(streams)
+        return encoders(s, self.train.skeleton, names, "query", shape_of(s)).to(self.fabric.device)
 
     def features(self, branches: Branches) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
         """Frozen features of train and test clips in float32, name -> (N, F) on the CPU."""

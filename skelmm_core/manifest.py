@@ -16,7 +16,10 @@ import skelmm_core
 
 PACKAGE = Path(skelmm_core.__file__).resolve().parent
 ROOT = PACKAGE.parent  # of the repository, when the package runs from one
-TRAINING = ("skeletons.py", "batches.py", "modalities.py", "encoder.py", "norm.py", "queues.py", "losses.py", "stages/*.py")
+TRAINING = (
+    "skeletons/*.py", "preparation.py", "image.py", "augmentation.py", "batches.py", "modalities.py", "encoder.py", "norm.py", "queues.py",
+    "losses.py", "stages/*.py",
+)  # fmt: skip
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-learn", "openTSNE", "matplotlib", "plotly", "papermill")
 
 

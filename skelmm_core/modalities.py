@@ -15,11 +15,15 @@ With s = T / frames (resampled over true number of frames), differences are per 
 
 th_v is the bend angle between the unit bones of v and axis(v). Angular velocity is the rate of that bend along the
 current axis; the turning of the axis itself is not in it.
+
+Of joints in an image (a skeleton of two dimensions: x, y, confidence) the first four have a meaning, in image heights; their third
+number is always the joint's own confidence. A value that needs a joint, or a frame of it, that was not seen (confidence 0) is 0, and
+so is the bone of the centre, since an image has no normals. The last two are refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import cached_property
 
 import torch
@@ -52,6 +56,10 @@ class Motion:
         return self.rate(self.joints, last=1)
 
     @cached_property
+    def acceleration(self) -> Tensor:
+        return self.rate(self.velocity, last=2)
+
+    @cached_property
     def bone(self) -> Tensor:
         sk, x = self.skeleton, self.joints
         bone = x - x[:, :, :, list(sk.bone)]  # (N, 3, T, V, M)
@@ -76,6 +84,28 @@ class Motion:
         return torch.atan2(sine, (u * partner).sum(dim=1, keepdim=True))
 
 
+class ImageMotion(Motion):
+    """The same for joints in an image: x and y alone (N, 2, T, V, M), and where a joint was seen (N, 1, T, V, M)."""
+
+    def __init__(self, joints: Tensor, frames: Tensor, skeleton: Skeleton):
+        super().__init__(joints[:, :2], frames, skeleton, unit_axis=True)
+        self.confidence = joints[:, 2:]
+        self.seen = self.confidence > 0
+        self.joints = self.joints * self.seen
+
+    def rate(self, x: Tensor, last: int) -> Tensor:
+        """As `Motion.rate`; 0 where one of the frame and the `last` frames after it lacks the joint."""
+        seen = self.seen.clone()
+        for ahead in range(1, last + 1):
+            seen[:, :, :-ahead] &= self.seen[:, :, ahead:]
+        return super().rate(x, last) * seen
+
+    @cached_property
+    def bone(self) -> Tensor:
+        parent = list(self.skeleton.bone)  # the centre's is the centre itself: 0
+        return (self.joints - self.joints[:, :, :, parent]) * (self.seen & self.seen[:, :, :, parent])
+
+
 def unit(x: Tensor, dim: int = 1) -> Tensor:
     """x / |x| along `dim`; a vector of length 0 stays 0."""
     return x / x.norm(dim=dim, keepdim=True).clamp_min(1e-12)
@@ -85,7 +115,7 @@ TABLE: dict[str, Callable[[Motion], Tensor]] = {
     "joint": lambda m: m.joints,
     "motion": lambda m: m.velocity,
     "bone": lambda m: m.bone,
-    "acceleration": lambda m: m.rate(m.velocity, last=2),
+    "acceleration": lambda m: m.acceleration,
     "rotation_axis": lambda m: unit(m.axis) if m.unit_axis else m.axis,
     "angular_velocity": lambda m: m.rate(m.bend, last=1) * unit(m.axis),
 }
@@ -98,6 +128,56 @@ UNITS: dict[str, str] = {
     "rotation_axis": "unit vector",
     "angular_velocity": "rad/frame",
 }
+IN_IMAGE: dict[str, str] = {
+    "joint": "image heights",
+    "motion": "image heights/frame",
+    "bone": "image heights",
+    "acceleration": "image heights/frame²",
+}
+SPACE_ONLY: dict[str, str] = {  # why a modality has no meaning in an image
+    "rotation_axis": "the axis of a bend is a direction in space, and an image shows the same bend in as many ways as there are views",
+    "angular_velocity": "the angle between two bones in an image changes with the view as it does with the bend",
+}
+
+
+def names_for(skeleton: Skeleton) -> tuple[str, ...]:
+    """The modalities that have a meaning for a skeleton: all, or those of `IN_IMAGE`."""
+    return NAMES if skeleton.dimensions == 3 else tuple(IN_IMAGE)
+
+
+def units_for(skeleton: Skeleton) -> dict[str, str]:
+    """Unit of each modality that has a meaning for a skeleton."""
+    return UNITS if skeleton.dimensions == 3 else IN_IMAGE
+
+
+def check_meaning(names: Iterable[str], skeleton: Skeleton) -> None:
+    """Raises `SettingsError`, with the reason and what to ask for, for a modality that has no meaning for a skeleton."""
+    wrong = [name for name in names if name not in names_for(skeleton)]
+    if wrong:
+        reasons = "; ".join(f"{name}: {SPACE_ONLY[name]}" for name in wrong)
+        raise SettingsError(
+            f"skeleton '{skeleton.name}' has joints in an image (x, y, confidence), which have no {' and '.join(wrong)} ({reasons}). "
+            f"Ask for those that can: -p modalities={','.join(names_for(skeleton))}"
+        )
+
+
+def check_streams(streams: Iterable[str]) -> tuple[str, ...]:
+    """Streams in the table's order: names of modalities, or several joined along channels, as ``"joint+motion+bone"`` for one encoder."""
+    found = {"+".join(check_names(part.strip() for part in stream.split("+"))) for stream in streams}
+    if not found:
+        raise SettingsError(f"no modality given; choose from: {', '.join(NAMES)}")
+    return tuple(sorted(found, key=lambda stream: [NAMES.index(name) for name in stream.split("+")]))
+
+
+def parts_of(streams: Iterable[str]) -> tuple[str, ...]:
+    """The modalities that streams are made of, in the table's order."""
+    return check_names(name for stream in streams for name in stream.split("+"))
+
+
+def join(computed: Mapping[str, Tensor], stream: str) -> Tensor:
+    """What an encoder of a stream sees: (N, 3 * parts, T, V, M)."""
+    parts = [computed[name] for name in stream.split("+")]
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
 
 def check_names(names: Iterable[str]) -> tuple[str, ...]:
@@ -121,17 +201,19 @@ def compute(
     """Modalities of a batch of clips.
 
     Args:
-        joints: (N, 3, T, V, M) coordinates in metres, M bodies; an absent body is all zeros and stays so in every modality.
+        joints: (N, 3, T, V, M) coordinates in metres, M bodies; an absent body is all zeros and stays so in every modality. Of a skeleton
+            in an image: x, y in image heights, and the confidence.
         frames: (N,) true number of frames of each recording before it was resampled to T.
         skeleton: the skeleton whose V joints these are, or its name.
-        names: which modalities; all six by default.
+        names: which modalities; by default all that have a meaning for the skeleton.
         preset: ``"described"`` (unit rotation axis) or ``"published"`` (raw cross product).
 
     Returns:
         dict from name to (N, 3, T, V, M), in the order of the table.
 
     Raises:
-        DataError: shapes that don't fit each other or the skeleton. SettingsError: unknown name, skeleton or preset.
+        DataError: shapes that don't fit each other or the skeleton. SettingsError: unknown name, skeleton or preset, and a modality that
+            has no meaning for the skeleton.
     """
     skeleton = skeletons.get(skeleton)
     if preset not in PRESETS:
@@ -142,5 +224,10 @@ def compute(
         raise DataError(f"skeleton '{skeleton.name}' has {len(skeleton)} joints, the clips have {joints.shape[3]}")
     if frames.shape != joints.shape[:1]:
         raise DataError(f"frames must be ({joints.shape[0]},), one true length per clip, found {tuple(frames.shape)}")
+    names = check_names(names_for(skeleton) if names is None else names)
+    check_meaning(names, skeleton)
+    if skeleton.dimensions == 2:
+        seen = ImageMotion(joints, frames, skeleton)
+        return {name: torch.cat([TABLE[name](seen), seen.confidence], dim=1) for name in names}  # (N, 3, T, V, M)
     motion = Motion(joints, frames, skeleton, unit_axis=preset != "published")
-    return {name: TABLE[name](motion) for name in check_names(NAMES if names is None else names)}
+    return {name: TABLE[name](motion) for name in names}

@@ -31,7 +31,20 @@ from skelmm_core.experiment import SAMPLE, Experiment
 from skelmm_core.files import replacing
 from skelmm_core.parameters import STAGES
 
-__all__ = ["LiveCurves", "Session", "accuracy", "compare", "embeddings", "interactive", "join", "label", "plain", "start", "table"]
+__all__ = [
+    "LiveCurves",
+    "Session",
+    "accuracy",
+    "compare",
+    "embeddings",
+    "interactive",
+    "join",
+    "label",
+    "plain",
+    "prepared",
+    "start",
+    "table",
+]
 
 RENDERER = "plotly_mimetype+notebook_connected"  # shows in JupyterLab and in exported HTML, and puts no plotly.js into the file
 
@@ -42,7 +55,8 @@ def start(notebook: str, parameters: Mapping[str, Any]) -> Session:
     Args:
         notebook: the notebook's file name without its ending, e.g. ``"03_ikem"``.
         parameters: what the parameters cell holds: data, out, preset, device, smoke, and settings by their own names (None: as the
-            preset says). Relative `data` and `out` start from the repository, wherever the notebook's kernel runs.
+            preset says). Relative `data`, `out` and a `skeleton` of your own start from the repository, wherever
+            the notebook's kernel runs.
 
     Raises `SettingsError` for an unknown parameter, `DataError` or `ProtocolError` for data or a split that can't be used.
     """
@@ -51,11 +65,29 @@ def start(notebook: str, parameters: Mapping[str, Any]) -> Session:
     out = base / Path(given.pop("out")).expanduser()
     data = given.pop("data")
     data = data if data == SAMPLE else str(base / Path(data).expanduser())
+    if str(given.get("skeleton") or "").lower().endswith(".toml"):
+        given["skeleton"] = str(base / Path(given["skeleton"]).expanduser())
     exp = Experiment(data=data, out=out, on_epoch=LiveCurves() if interactive() else None, **given)
     exp.check(STAGES.get(notebook[:2], "pretrain"))
     session = Session(notebook, exp)
     session.say(session.opening())
     return session
+
+
+def prepared(notebook: str, source: str, source_format: str, data: str, out: str) -> str:
+    """The clips file to work on: `data`, or, if `source` names raw files, the one that `prepared.clips_file` makes of them.
+
+    Relative paths start from the repository, as in `start`.
+    """
+    from skelmm_core.prepared import clips_file
+
+    if not source:
+        return data
+    if data != SAMPLE:
+        raise SettingsError(f"both source='{source}' and data='{data}' are given; name raw files by source or a clips file by data")
+    base = repository(notebook)
+    raw = source if source == SAMPLE else base / Path(source).expanduser()
+    return str(clips_file(raw, source_format, base / Path(out).expanduser()))
 
 
 def repository(notebook: str) -> Path:

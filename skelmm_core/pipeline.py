@@ -21,13 +21,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from skelmm_core import manifest, parameters
+from skelmm_core import manifest, parameters, skeletons
 from skelmm_core.errors import NotebookError, SettingsError, nearest
 from skelmm_core.files import replacing
 from skelmm_core.worker import execute
 
 NOTEBOOKS = manifest.ROOT / "notebooks"
-APART = ("01",)  # numbers of notebooks that train nothing; each other one builds on stages of the one before it
+APART = ("00", "01")  # numbers of notebooks that train nothing; each other one builds on stages of the one before it
 MANIFEST = "manifest.json"
 SIGNS = 3  # of failure, that the final table shows of each notebook; the report shows all
 Say = Callable[[str], None]
@@ -62,8 +62,9 @@ def run(
     Args:
         notebooks: numbers or names, e.g. ``("02", "03_ikem")``; none: all of `folder`.
         data: a clips file, or ``"sample"``.
-        given: values of parameters; each goes to every chosen notebook that has it.
-        jobs: notebooks at a time; those that build on each other still run in order, so it is 01 that runs beside the others.
+        given: values of parameters; each goes to every chosen notebook that has it. source (with source_format): raw files that are
+            made into a clips file in `out` first, in the place of `data`, for all notebooks.
+        jobs: notebooks at a time; those that build on each other still run in order, so it is 00 and 01 that run beside the others.
         smoke, preset, seed, device: as in `Experiment`.
 
     Raises `SettingsError` for an unknown notebook, parameter (naming the nearest), preset or value, `DataError` and `ProtocolError` for
@@ -74,8 +75,13 @@ def run(
     paths = choose(notebooks, Path(folder))
     common = {"data": str(data) if data == "sample" else str(Path(data).resolve()), "out": str(Path(out).resolve()), "preset": preset,
               "device": device, "smoke": smoke, "seed": seed}  # fmt: skip
-    values = _values(paths, common, given or {})
-    state = _Run(Path(out).resolve(), _settings_and_data(common, given or {}, _deepest(paths)), say)
+    given = dict(given or {})
+    if given.get("source"):
+        common["data"] = _prepared(given, common)
+    if "skeleton" in given:  # a file's content goes to the notebooks: they run in other folders, and what was done is told by it
+        given["skeleton"] = skeletons.spelled(given["skeleton"])
+    values = _values(paths, common, given)
+    state = _Run(Path(out).resolve(), _settings_and_data(common, given, _deepest(paths)), say)
     pending = []
     for name, path in paths.items():
         key = {
@@ -115,10 +121,20 @@ def choose(wanted: Iterable[str], folder: Path) -> dict[str, Path]:
     return {n: p for n, p in there.items() if n in names or not names}
 
 
+def _prepared(given: dict[str, Any], common: Mapping[str, Any]) -> str:
+    """The clips file of the raw files that `given` names by source and source_format, which are taken out of it: all notebooks get it."""
+    from skelmm_core.prepared import clips_file
+
+    if common["data"] != "sample":
+        raise SettingsError("-p source=… makes a clips file of raw files to work on; leave out --data, which names another one")
+    source, form = given.pop("source"), given.pop("source_format", "auto")
+    return str(clips_file(source if source == "sample" else Path(source).resolve(), form, common["out"]).resolve())
+
+
 def _deepest(names: Iterable[str]) -> str:
     """The last stage that any of the notebooks comes to."""
-    stages = ("pretrain", "exchange", "distill")
-    return max((parameters.STAGES.get(name[:2], stages[0]) for name in names), key=stages.index)
+    stages = ("evaluate", "pretrain", "exchange", "distill")
+    return max((parameters.STAGES.get(name[:2], "pretrain") for name in names), key=stages.index)
 
 
 def _values(paths: Mapping[str, Path], common: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -54,6 +54,8 @@ def checked(source: Source, item: Any, strict: bool) -> list[Checked | Dropped]:
     done: list[Checked | Dropped] = []
     try:
         for found in source.found(item):
+            if isinstance(found, Dropped) and found.damaged and strict:
+                raise DataError(f"{source.title}, '{found.name}': {found.reason}")
             done.append(found if isinstance(found, Dropped) else _examined(found, source, strict))
     except DataError as problem:
         if strict:

@@ -108,18 +108,26 @@ def check(item: Recording, source: Source) -> np.ndarray:
         )
     if not 0 <= item.label < len(source.class_names):
         raise DataError(f"{where}: label {item.label} is outside 0..{len(source.class_names) - 1}, the numbers of the class names")
-    for field in NUMBERS[1:]:
-        if not -1 <= getattr(item, field) < 2**31:
-            raise DataError(f"{where}: {field} is {getattr(item, field)}; expected a number from 0 on, or -1 for unknown")
+    for number in NUMBERS[1:]:
+        if not -1 <= getattr(item, number) < 2**31:
+            raise DataError(f"{where}: {number} is {getattr(item, number)}; expected a number from 0 on, or -1 for unknown")
     if not item.name.isprintable() or not item.name:
         raise DataError(f"{where}: the name is empty or holds unprintable characters; rename the clip")
     return joints
 
 
 def stature(joints: np.ndarray, skeleton: Skeleton) -> tuple[float, bool]:
-    """Median vertical extent of body 0, metres, and whether its shoulders are above its middle, over the frames that have it."""
+    """Median vertical extent of body 0, metres, and whether its shoulders are above its middle, over the frames that have it.
+
+    Of joints in an image, which have no metres, the extent is NaN; joints that were not seen don't count.
+    """
     body = joints[0, joints[0].any(axis=(1, 2))]  # (T, V, 3)
     if not len(body):
         return 0.0, False
-    low, high = body[..., 1].min(axis=1), body[..., 1].max(axis=1)
-    return float(np.median(high - low)), bool(np.median(2 * body[:, skeleton.centre, 1] - high - low) > 0)
+    y, low, high = body[..., 1], body[..., 1], body[..., 1]
+    if skeleton.dimensions == 2:
+        seen = body[..., 2] > 0
+        low, high = np.where(seen, y, np.inf), np.where(seen, y, -np.inf)
+    low, high = low.min(axis=1), high.max(axis=1)  # (T,)
+    upright = bool(np.median(2 * y[:, skeleton.centre] - high - low) > 0)
+    return float(np.median(high - low)) if skeleton.dimensions == 3 else float("nan"), upright

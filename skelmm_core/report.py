@@ -5,7 +5,6 @@ Everything that comes from files is escaped; figures are embedded; nothing is lo
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Iterable, Mapping
 from html import escape
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from skelmm_core import html
 from skelmm_core.errors import DataError
 from skelmm_core.files import replacing
 
@@ -25,24 +25,6 @@ REFERENCES = (
 )
 SIGNS = 3  # of failure, that are in sight of each notebook
 YARDSTICKS = ("untrained", "raw 1-NN", "no teacher", "most frequent class")  # in the names of figures that others are held against
-STYLE = """
-:root { color-scheme: light dark; --line: #8884; --soft: #8882; --warn: #d55e00 }
-body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; max-width: 62rem; margin: 2.5rem auto; padding: 0 1.25rem }
-h1 { font-size: 1.7rem; line-height: 1.2 } 
-h2 { font-size: 1.25rem; margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1.2rem }
-p, li { max-width: 46rem }
-table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem .9rem .3rem 0; text-align: left; border-bottom: 1px solid var(--line); vertical-align: top }
-td.number, th.number { text-align: right } tbody th { font-weight: 600 }
-tr.yardstick td { opacity: .65; font-style: italic }
-tr.first > * { border-top: 2px solid var(--line) }
-figure { margin: 1.5rem 0 } img { max-width: 100%; height: auto; background: #fff; border-radius: 4px }
-figcaption { opacity: .75; font-size: .9rem }
-.signs { border-left: 4px solid var(--warn); padding: .1rem 1rem; background: var(--soft) }
-.note { border-left: 4px solid var(--line); padding: .1rem 1rem }
-pre { overflow-x: auto; font-size: .8rem; line-height: 1.4; background: var(--soft); padding: .8rem; border-radius: 4px }
-summary { cursor: pointer }
-"""
 
 
 def build(out: str | Path) -> Path:
@@ -64,10 +46,6 @@ def build(out: str | Path) -> Path:
 def page(out: Path, found: Mapping[str, Mapping[str, Any]], manifest: Mapping[str, Any]) -> str:
     title = f"skelmm: {out.resolve().name}"
     parts = [
-        "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>',
-        f"<style>{STYLE}</style></head><body>",
-        f"<h1>{escape(title)}</h1>",
         *_data(found),
         *_signs(found, manifest),
         "<h2>Figures of merit</h2>",
@@ -75,21 +53,21 @@ def page(out: Path, found: Mapping[str, Mapping[str, Any]], manifest: Mapping[st
         _headlines(found, manifest),
         "<h2>For orientation: what others report</h2>",
         "<p>Linear evaluation on NTU RGB+D 60, top-1 %. Only a run on that data set with the same protocol can be held against these.</p>",
-        _table(("method", "cross-subject", "cross-view", "read in"), REFERENCES, numbers=(1, 2)),
+        html.table(("method", "cross-subject", "cross-view", "read in"), REFERENCES, numbers=(1, 2)),
     ]
     for name, metrics in found.items():
         parts += _notebook(out, name, metrics)
     if manifest:
         parts += ["<h2>How this was made</h2>", *_provenance(manifest)]
-    return "\n".join([*parts, "</body></html>", ""])
+    return html.page(title, parts)
 
 
 def _data(found: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
     for run in {json.dumps(m.get("run", {}), sort_keys=True): m.get("run", {}) for m in found.values()}.values():
         data = run.get("data", {})
         yield (
-            f"<p>{_text(data.get('title'))}: {_text(data.get('clips'))} clips, protocol {_text(data.get('protocol'))}; "
-            f"preset {_text(run.get('preset'))}, seed {_text(run.get('seed'))}, {_text(run.get('device'))}.</p>"
+            f"<p>{html.text(data.get('title'))}: {html.text(data.get('clips'))} clips, protocol {html.text(data.get('protocol'))}; "
+            f"preset {html.text(run.get('preset'))}, seed {html.text(run.get('seed'))}, {html.text(run.get('device'))}.</p>"
         )
         if data.get("generated"):
             warning = (
@@ -112,12 +90,8 @@ def _signs(found: Mapping[str, Mapping[str, Any]], manifest: Mapping[str, Any]) 
         return
     yield '<div class="signs"><p><strong>Signs of failure</strong></p>'
     for name, listed in signs.items():
-        items = [f"<li>{_text(sign)}</li>" for sign in listed]
-        more = (
-            f"<details><summary>{len(items) - SIGNS} more</summary><ul>{''.join(items[SIGNS:])}</ul></details>"
-            if len(items) > SIGNS
-            else ""
-        )
+        items = [f"<li>{html.text(sign)}</li>" for sign in listed]
+        more = html.folded(f"{len(items) - SIGNS} more", f"<ul>{''.join(items[SIGNS:])}</ul>") if len(items) > SIGNS else ""
         yield f"<p>{escape(name)}</p><ul>{''.join(items[:SIGNS])}</ul>{more}"
     yield "</div>"
 
@@ -128,8 +102,8 @@ def _headlines(found: Mapping[str, Mapping[str, Any]], manifest: Mapping[str, An
         seconds = manifest.get("notebooks", {}).get(name, {}).get("seconds", metrics.get("notebook_seconds"))
         for i, (label, value) in enumerate(metrics.get("headline", {}).items()):
             start = f'<a href="#{quote(name)}">{escape(name)}</a>' if not i else ""
-            line = f"<th>{start}</th><td>{escape(label)}</td><td class=number>{_text(value)}</td>"
-            line += f"<td class=number>{_text(seconds) if not i else ''}</td>"
+            line = f"<th>{start}</th><td>{escape(label)}</td><td class=number>{html.text(value)}</td>"
+            line += f"<td class=number>{html.text(seconds) if not i else ''}</td>"
             kinds = ["first"] * (not i) + ["yardstick"] * any(word in label for word in YARDSTICKS)
             rows.append(f'<tr class="{" ".join(kinds)}">{line}</tr>')
     head = '<tr><th>notebook</th><th>figure</th><th class="number">value</th><th class="number">seconds</th></tr>'
@@ -142,10 +116,8 @@ def _notebook(out: Path, name: str, metrics: Mapping[str, Any]) -> Iterable[str]
     if executed:
         yield f'<p>The executed notebook, with its prose and interactive figures: <a href="{quote(executed)}">{escape(executed)}</a></p>'
     for path in sorted((out / name / "figures").glob("*.png")):
-        image = base64.b64encode(path.read_bytes()).decode()
-        caption = escape(path.stem.replace("_", " "))
-        yield f'<figure><img alt="{caption}" src="data:image/png;base64,{image}"><figcaption>{caption}</figcaption></figure>'
-    yield f"<details><summary>all numbers</summary><pre>{escape(json.dumps(metrics, indent=1, ensure_ascii=False))}</pre></details>"
+        yield html.figure(path.read_bytes(), path.stem.replace("_", " "))
+    yield html.folded("all numbers", f"<pre>{escape(json.dumps(metrics, indent=1, ensure_ascii=False))}</pre>")
 
 
 def _provenance(manifest: Mapping[str, Any]) -> Iterable[str]:
@@ -159,22 +131,8 @@ def _provenance(manifest: Mapping[str, Any]) -> Iterable[str]:
         ("versions", ", ".join(f"{k} {v}" for k, v in (manifest.get("versions") or {}).items())),
         ("machine", ", ".join(f"{k} {v}" for k, v in hardware.items() if v)),
     ]
-    yield _table(("what", "value"), rows)
-    yield f"<details><summary>manifest.json</summary><pre>{escape(json.dumps(manifest, indent=1, ensure_ascii=False))}</pre></details>"
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[Any]], numbers: tuple[int, ...] = ()) -> str:
-    def line(cells: Iterable[Any], tag: str) -> str:
-        return (
-            "<tr>" + "".join(f"<{tag}{' class=number' if i in numbers else ''}>{_text(c)}</{tag}>" for i, c in enumerate(cells)) + "</tr>"
-        )
-
-    return f"<table><thead>{line(head, 'th')}</thead><tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
-
-
-def _text(value: Any) -> str:
-    """A value as escaped text: floats with one decimal, None as a dash."""
-    return escape("–" if value is None else f"{value:.1f}" if isinstance(value, float) else str(value))
+    yield html.table(("what", "value"), rows)
+    yield html.folded("manifest.json", f"<pre>{escape(json.dumps(manifest, indent=1, ensure_ascii=False))}</pre>")
 
 
 def _json(path: Path) -> dict[str, Any]:

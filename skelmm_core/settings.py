@@ -31,6 +31,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "teacher_mode": ("eval", "train"),
     "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }  # fmt: skip
+SETS = {"modalities": modalities.check_names, "students": modalities.check_streams}
 POSITIVE = (
     "epochs", "student_epochs", "batch", "queue", "lr", "temperature", "hidden", "features", "embedding", "topk",
     "probe_epochs", "probe_lr", "probe_batch", "neighbours",
@@ -120,14 +121,14 @@ class Exchange(Pretrain):
 class Distill(Exchange):
     """Stage 3: relational cross-modality distillation of the teacher into students."""
 
-    students: str = "joint,motion,bone"  # modalities that students see
+    students: str = "joint,motion,bone"  # modalities that students see; "joint+motion+bone": one student with nine input channels
     student_epochs: int = 150  # passes of stage 3
     teacher_mode: str = "eval"  # published: "train", dropout on and BN statistics drifting
     slipped_queue: bool = False  # published: angular velocity is compared with the bone's queue
 
     @property
     def student_names(self) -> tuple[str, ...]:
-        return modalities.check_names(n.strip() for n in self.students.split(","))
+        return modalities.check_streams(n.strip() for n in self.students.split(","))
 
 
 STAGES: dict[str, type[Evaluate]] = {"evaluate": Evaluate, "pretrain": Pretrain, "exchange": Exchange, "distill": Distill}
@@ -208,11 +209,9 @@ def _check(settings: Evaluate) -> None:
             raise SettingsError(f"setting '{name}' must be one of {', '.join(CHOICES[name])}; found '{value}'{hint}")
         if kind in (int, float):
             _check_range(name, value)
-        if name in ("modalities", "students"):  # one spelling for one set, since results are found by it
-            object.__setattr__(settings, name, ",".join(modalities.check_names(n.strip() for n in value.split(","))))
-    known = ["native", *skeletons.SKELETONS]
-    if settings.skeleton not in known:
-        raise SettingsError(f"unknown skeleton '{settings.skeleton}'{nearest(settings.skeleton, known)}")
+        if name in SETS:  # one spelling for one set, since results are found by it
+            object.__setattr__(settings, name, ",".join(SETS[name](n.strip() for n in value.split(","))))
+    object.__setattr__(settings, "skeleton", skeletons.spelled(settings.skeleton))  # a file's content, since results are found by it
     if isinstance(settings, Pretrain) and settings.crop_shift > settings.frames:
         raise SettingsError(f"setting 'crop_shift' must not be above frames={settings.frames}, found {settings.crop_shift}")
     if isinstance(settings, Exchange) and settings.topk > settings.queue:

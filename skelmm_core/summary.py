@@ -14,25 +14,26 @@ def summary(clips: Clips, protocol: str = "") -> str:
 
     Raises `ProtocolError` for a protocol that was asked for and does not fit.
     """
-    seconds = clips.frames / clips.frame_rate
-    lines = [
-        f"{clips.path}: {clips.title}",
-        f"clips       {len(clips)}, {int((clips.bodies == 2).sum())} of them with two bodies",
-        f"skeleton    {clips.skeleton.name}, {len(clips.skeleton)} joints, metres",
-        f"lengths     {clips.frames.min()} to {clips.frames.max()} frames, median {np.median(clips.frames):.0f}, "
-        f"at {clips.frame_rate:g} Hz; {seconds.sum() / 60:.0f} minutes in all",
-        *(_column(name, clips.columns()[name]) for name in ("subject", "view", "setup", "repetition")),
-        f"source      sha256 {clips.fingerprint}",
-        f"content     sha256 {clips.content}",
-        "",
-        *_protocols(clips, protocol),
-        "",
-        "clips  class",
-    ]
+    lines = [*opening(clips), "", *_protocols(clips, protocol), "", "clips  class"]
     counts = np.bincount(clips.labels, minlength=len(clips.class_names))
     return "\n".join(
         lines + [f"{count:5d}  {label} {name}" for label, (count, name) in enumerate(zip(counts, clips.class_names, strict=True))]
     )
+
+
+def opening(clips: Clips) -> list[str]:
+    """What the file says of itself without its joints being read: title, counts, skeleton, lengths, columns, checksums."""
+    unit = "metres" if clips.skeleton.dimensions == 3 else "image heights"
+    return [
+        f"{clips.path}: {clips.title}",
+        f"clips       {len(clips)}, {int((clips.bodies == 2).sum())} of them with two bodies",
+        f"skeleton    {clips.skeleton.name}, {len(clips.skeleton)} joints, {unit}",
+        f"lengths     {clips.frames.min()} to {clips.frames.max()} frames, median {np.median(clips.frames):.0f}, "
+        f"at {clips.frame_rate:g} Hz; {clips.frames.sum() / clips.frame_rate / 60:.0f} minutes in all",
+        *(_column(name, clips.columns()[name]) for name in ("subject", "view", "setup", "repetition")),
+        f"source      sha256 {clips.fingerprint}",
+        f"content     sha256 {clips.content}",
+    ]
 
 
 def _column(name: str, values: np.ndarray) -> str:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from skelmm_core import batches, clips, modalities, skeletons
 from skelmm_core.batches import KEY, QUERY, Augmentation
 from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.recordings import as_given
 from skelmm_core.skeletons import KINECT20, NTU25
 
 
@@ -284,8 +285,8 @@ def write(path, skeleton=NTU25, second: tuple[int, ...] = (1, 4)):
     joints = [generator.normal(size=(1 + (i in second), n, len(skeleton), 3)).astype(np.float32) + 2 for i, n in enumerate(LENGTHS)]
     joints[1][1, :20] = 0  # the second body comes in late
     source = clips.Source(
-        title="noise", skeleton=skeleton, class_names=("a", "b"), frame_rate=30.0, protocol="", fingerprint="0" * 64, count=len(LENGTHS),
-        recordings=[clips.Recording(j, label=i % 2, name=f"clip{i}", subject=i) for i, j in enumerate(joints)],
+        title="noise", skeleton=skeleton, class_names=("a", "b"), frame_rate=30.0, protocol="", fingerprint="0" * 64,
+        items=[clips.Recording(j, label=i % 2, name=f"clip{i}", subject=i) for i, j in enumerate(joints)], read=as_given,
     )  # fmt: skip
     clips.write(path, source, progress=False)
     return clips.open_clips(path), joints
@@ -336,8 +337,8 @@ def test_load_errors(tmp_path):
         batches.load(file, np.arange(2), frames=2)
     with pytest.raises(DataError, match="empty"):
         batches.load(file, np.array([], int))
-    with pytest.raises(SettingsError, match="no joint map from skeleton 'ntu25' to 'kinect20'"):
-        batches.load(file, np.arange(2), skeleton="kinect20")
+    with pytest.raises(SettingsError, match="no joint map from skeleton 'ntu25' to 'hdm05'"):
+        batches.load(file, np.arange(2), skeleton="hdm05")
 
 
 def test_select_and_chunks(tmp_path):

@@ -23,6 +23,7 @@ from skelmm_core.encoder import Branches, Encoder, EncoderShape, initialise
 from skelmm_core.errors import DataError, SettingsError, TrainingError
 from skelmm_core.evaluation import complexity, diagnosis, features, knn, linear, metrics, tsne
 from skelmm_core.protocols import Split, split
+from skelmm_core.recordings import as_given
 from skelmm_core.settings import Evaluate
 from skelmm_core.skeletons import KINECT20, NTU25
 
@@ -285,9 +286,7 @@ def test_leave_one_out_is_a_loop_over_the_others(monkeypatch):
 
 
 def write_clips(path, recordings, classes=3):
-    source = clip_files.Source(
-        "generated motion for a test", KINECT20, tuple("abcdef"[:classes]), 30.0, "", "0", recordings, len(recordings)
-    )
+    source = clip_files.Source("generated motion for a test", KINECT20, tuple("abcdef"[:classes]), 30.0, "", "0", recordings, as_given)
     clip_files.write(path, source, progress=False)
     return clip_files.open_clips(path)
 

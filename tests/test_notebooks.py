@@ -1,4 +1,4 @@
-"""The five notebooks: what is committed, one after the other through papermill at toy size, and one alone from its own folder."""
+"""The six notebooks: what is committed, one after the other through papermill at toy size, and one alone from its own folder."""
 
 from __future__ import annotations
 
@@ -23,10 +23,17 @@ from skelmm_core.parameters import of_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("01_modality_visualization", "02_single_modality_pretraining", "03_ikem", "04_distillation", "05_tsne_probing")
-STAGE = dict(zip(NAMES, ("evaluate", "pretrain", "exchange", "distill", "distill"), strict=True))
+DATA = "00_data"
+ALL = (DATA, *NAMES)
+STAGE = dict(zip(ALL, ("evaluate", "evaluate", "pretrain", "exchange", "distill", "distill"), strict=True))
 COMMON = {"data": str, "out": str, "preset": str, "device": str, "smoke": bool, "seed": int}
-SHOWN = {NAMES[0]: {"clip", "modality", "body"}, NAMES[4]: {"points", "perplexity", "iterations"}}  # decide what is drawn, not trained
+SHOWN = {
+    DATA: {"source", "source_format", "strips"},
+    NAMES[0]: {"clip", "modality", "body"},
+    NAMES[4]: {"points", "perplexity", "iterations"},
+}  # decide what is drawn, not trained
 FIGURES = {
+    DATA: {"classes", "lengths", "who_and_where", "bones", "heights", "worst_clip", "classes_strips", "split_balance"},
     NAMES[0]: {"film_strip", "film_strip_two_bodies", "film_strip_prepared", "modality_strip", "raw_confusion"},
     NAMES[1]: {"view_query", "view_key", "training_curves", "single_modalities", "confusion_three"},
     NAMES[2]: {"training_curves", "exchange", "confusion_teacher"},
@@ -53,7 +60,7 @@ def strict(path: Path) -> dict:
 # What is committed
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_committed_without_outputs_and_with_a_kernel(name):
     nb = committed(name)
     nbformat.validate(nb)
@@ -67,7 +74,7 @@ def test_committed_without_outputs_and_with_a_kernel(name):
     assert headings[0].startswith("# 0") and "## Result" in headings and headings[-1] == "## Try this"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_parameters_are_annotated_explained_and_known_to_their_settings(name):
     cells = [c for c in committed(name).cells if "parameters" in c.metadata.get("tags", ())]
     assert len(cells) == 1
@@ -84,7 +91,7 @@ def test_parameters_are_annotated_explained_and_known_to_their_settings(name):
     assert set(inferred) == set(found) and all(p["help"] and p["inferred_type_name"] != "None" for p in inferred.values())
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_parameters_reach_the_experiment(name):
     start = next(c.source for c in committed(name).cells if "notebook.start(" in c.source)
     calls = [n for n in ast.walk(ast.parse(start)) if isinstance(n, ast.Call) and ast.unparse(n.func) == "notebook.start"]
@@ -96,8 +103,8 @@ def test_parameters_reach_the_experiment(name):
 
 def test_later_notebooks_take_what_earlier_ones_take():
     """Otherwise a setting that is given to all would change stage 1 in one notebook and be unknown to the next, which would train anew."""
-    taken = [set(of_notebook(ROOT / "notebooks" / f"{name}.ipynb")) - SHOWN.get(name, set()) for name in NAMES]
-    assert taken[0] <= taken[1] <= taken[2] <= taken[3] == taken[4]
+    taken = [set(of_notebook(ROOT / "notebooks" / f"{name}.ipynb")) - SHOWN.get(name, set()) for name in ALL]
+    assert taken[0] <= taken[1] <= taken[2] <= taken[3] <= taken[4] == taken[5]
 
 
 # One after the other
@@ -116,9 +123,9 @@ def headless():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, headless) -> Path:
-    """Notebooks 01 to 05 executed into one folder at toy size."""
+    """Notebooks 00 to 05 executed into one folder at toy size."""
     out = tmp_path_factory.mktemp("run")
-    for name in NAMES:
+    for name in ALL:
         papermill.execute_notebook(
             ROOT / "notebooks" / f"{name}.ipynb", out / f"{name}.ipynb", {"out": str(out), "smoke": True, "device": "cpu", "seed": 3},
             cwd=ROOT, progress_bar=False, log_output=False,
@@ -128,7 +135,7 @@ def run(tmp_path_factory, headless) -> Path:
 
 @pytest.fixture(scope="module")
 def metrics(run) -> dict[str, dict]:
-    return {name: strict(run / name / "metrics.json") for name in NAMES}
+    return {name: strict(run / name / "metrics.json") for name in ALL}
 
 
 def outputs(nb: nbformat.NotebookNode) -> list:
@@ -139,7 +146,7 @@ def shown(nb: nbformat.NotebookNode) -> str:
     return "\n".join(o.data.get("text/markdown", "") for o in outputs(nb) if "data" in o)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_executed_notebook_shows_what_it_promises(run, name):
     path = run / f"{name}.ipynb"
     nb = nbformat.read(path, as_version=4)
@@ -156,7 +163,7 @@ def test_executed_notebook_shows_what_it_promises(run, name):
     assert ("application/vnd.plotly.v1+json" in kinds) == (name in (NAMES[0], NAMES[4]))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ALL)
 def test_metrics_say_what_ran(metrics, name):
     found = metrics[name]
     assert found["notebook"] == name
@@ -187,6 +194,49 @@ def right(summary: dict) -> None:
     for stream in summary["streams"].values():
         assert all(0 <= stream[k] <= 100 for k in ("linear", "knn"))
         assert all(stream[k] * TEST / 100 == pytest.approx(round(stream[k] * TEST / 100)) for k in ("linear", "knn"))
+
+
+def test_00_reports_the_data(run, metrics):
+    found = metrics[DATA]
+    report = found["audit"]
+    assert report["clips"] == CLIPS and len(report["classes"]) == CLASSES and report["duplicates"] == []
+    (sign,) = found["signs_of_failure"]
+    assert f"{CLASSES} classes have fewer than 5 clips to train or to test" in sign
+    own = report["protocols"][0]
+    assert (own["protocol"], own["train"], own["test"], own["leaks"]) == ("odd-even-subjects", CLIPS - TEST, TEST, [])
+    assert found["headline"]["train | test"] == f"{CLIPS - TEST} | {TEST}" and len(found["strips"]) == CLASSES
+    assert found["left_out"] == {"prepared": False}, "the sample was made on the spot"
+    text = shown(nbformat.read(run / f"{DATA}.ipynb", as_version=4))
+    assert "All classes have 8 clips." in text and "No coordinates are in both parts" in text and "0 of 2 people" in text
+
+
+def test_00_makes_a_clips_file_of_raw_files_and_names_the_leak(tmp_path, headless):
+    """Plain papermill from notebooks/, on an npz in which a clip that trains is there again under another name that tests."""
+    rng = np.random.default_rng(0)
+    clip = np.cumsum(rng.normal(0, 0.01, (12, 20, 20, 3)), axis=1).astype(np.float32) + rng.normal(0, 0.5, (12, 1, 20, 3)).astype(
+        np.float32
+    )
+    clip[7] = clip[2]
+    names = [f"walk{i}" for i in range(12)]
+    np.savez(
+        tmp_path / "own.npz", joints=clip.reshape(-1, 20, 3), offsets=np.arange(13) * 20, label=np.arange(12) // 2 % 2,
+        subject=np.arange(12) % 4, name=np.array(names), label_names=np.array(["to", "fro"]), protocol="odd-even-subjects",
+    )  # fmt: skip
+    out = tmp_path / "out"
+    papermill.execute_notebook(
+        ROOT / "notebooks" / f"{DATA}.ipynb", tmp_path / "done.ipynb", {"source": str(tmp_path / "own.npz"), "out": str(out)},
+        cwd=ROOT / "notebooks", progress_bar=False, log_output=False,
+    )  # fmt: skip
+    made = sorted(p.name for p in (out / "clips").iterdir())
+    assert len(made) == 3 and [name.partition(".clips")[2] for name in made] == ["", ".report.html", ".report.json"]
+    before = (out / "clips" / made[0]).stat().st_mtime_ns
+    again = Path(notebook.prepared(DATA, str(tmp_path / "own.npz"), "auto", "sample", str(out)))
+    assert again.name == made[0] and again.stat().st_mtime_ns == before, "made once"
+    found = strict(out / DATA / "metrics.json")
+    assert found["headline"]["leaks between train and test"] == "1" and found["left_out"]["prepared"] is True
+    assert found["signs_of_failure"][0].startswith("leak in protocol odd-even-subjects: 1 clip")
+    assert "walk2 (test) = walk7 (train)" in found["signs_of_failure"][0]
+    assert "`walk2` (test) has the coordinates of `walk7` (train)" in shown(nbformat.read(tmp_path / "done.ipynb", as_version=4))
 
 
 def test_01_measures_the_modalities(metrics):
@@ -323,6 +373,14 @@ def test_start_refuses_what_it_does_not_know(tmp_path):
     with pytest.raises(DataError, match="no clips file at"):
         notebook.start("03_ikem", given | {"data": "nowhere.clips"})
     assert not (tmp_path / "stages").exists()
+
+
+def test_raw_files_and_a_clips_file_are_not_both_taken(tmp_path):
+    assert notebook.prepared(DATA, "", "auto", "some.clips", str(tmp_path)) == "some.clips"
+    with pytest.raises(SettingsError, match="are given; name raw files by source or a clips file by data"):
+        notebook.prepared(DATA, "raw.zip", "auto", "some.clips", str(tmp_path))
+    with pytest.raises(DataError, match="no file or folder"):
+        notebook.prepared(DATA, str(tmp_path / "raw.zip"), "auto", "sample", str(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ import pytest
 from skelmm_core import clips, manifest, parameters, pipeline, report
 from skelmm_core.errors import DataError, NotebookError, SettingsError
 from skelmm_core.sources import sample
+from skelmm_core.sources.ntu_writer import write_ntu
 
 HEAD = """\
 data: str = "sample"  # clips file
@@ -219,6 +220,25 @@ def test_a_notebook_that_stops(tmp_path, motion, ending, told):
         write(folder, "02_train")
         (result,) = pipeline.run(["02"], data=motion, out=out, folder=folder, say=lambda line: None)
         assert not result.found and not (out / "02_train.failed.ipynb").exists()
+
+
+def test_raw_files_become_the_data_of_all_notebooks(tmp_path):
+    folder, out = tmp_path / "notebooks", tmp_path / "out"
+    write(folder, "00_data", 'source: str = ""  # raw files\nsource_format: str = "auto"  # theirs\n')
+    write(folder, "02_train")
+    write_ntu(tmp_path / "ntu", sample.read(performers=2, repetitions=1, cameras=1, actions=["kick", "punch"]), progress=False)
+    options = dict(out=out, folder=folder, say=lambda line: None, given={"source": str(tmp_path / "ntu"), "source_format": "ntu"})
+    with pytest.raises(SettingsError, match="leave out --data"):
+        pipeline.run(data=tmp_path / "other.clips", **options)
+    pipeline.run(**options)
+    (made,) = (out / "clips").glob("ntu-*.clips")
+    assert len(clips.open_clips(made)) == 4 and (out / "clips" / f"{made.name}.report.json").is_file()
+    for name in ("00_data", "02_train"):
+        cells = [c.source for c in nbformat.read(out / f"{name}.ipynb", 4).cells]
+        assert any(f'data = "{made.resolve()}"' in c for c in cells), name
+    content = json.loads((out / "manifest.json").read_text())
+    assert content["data"]["content"] == clips.open_clips(made).content
+    assert all(r.found for r in pipeline.run(**options))
 
 
 def test_wrong_input_is_told_before_anything_runs(tmp_path, motion):

@@ -8,10 +8,11 @@ from skelmm_core.drawing.explorer import check_choice, explore
 from skelmm_core.drawing.maps import map_hover, map_panels
 from skelmm_core.drawing.palette import style
 from skelmm_core.drawing.player import player
+from skelmm_core.drawing.sheet import class_sheet
 from skelmm_core.drawing.stick import stick_figure
 from skelmm_core.drawing.strip import film_strip, modality_strip
 
 __all__ = [
-    "accuracy_bars", "check_choice", "confusion_matrix", "explore", "film_strip", "map_hover", "map_panels", "modality_strip", "player",
-    "save", "stick_figure", "style", "training_curves",
+    "accuracy_bars", "check_choice", "class_sheet", "confusion_matrix", "explore", "film_strip", "map_hover", "map_panels",
+    "modality_strip", "player", "save", "stick_figure", "style", "training_curves",
 ]  # fmt: skip

@@ -25,7 +25,7 @@ class Explorer(widgets.VBox):
         self.clips, self.figure, self.shown = clips, go.Figure(), None
         listed = [(describe(clips, number), number) for number in shortlist(clips.labels, limit, clip)]
         self.clip = widgets.Dropdown(options=listed, value=clip, description="clip")
-        names = [(LIMBS, None), *((palette.label(name), name) for name in modalities.NAMES)]
+        names = [(LIMBS, None), *((palette.label(name), name) for name in modalities.names_for(clips.skeleton))]
         self.modality = widgets.Dropdown(options=names, value=modality, description="modality")
         self.body = widgets.Dropdown(options=self._bodies(), value=body, description="body")
         self.output = widgets.Output()
@@ -86,7 +86,7 @@ def check_choice(clips: Any, clip: int, modality: str | None, body: str) -> None
     if not 0 <= clip < len(clips.labels):
         raise SettingsError(f"clip must be 0 to {len(clips.labels) - 1}, the clips of the file; found {clip}")
     if modality is not None:
-        modalities.check_names([modality])
+        modalities.check_meaning(modalities.check_names([modality]), clips.skeleton)
     if body not in BODIES:
         raise SettingsError(f"body must be {', '.join(BODIES)}; found '{body}'{nearest(body, BODIES)}")
     if body == BODIES[2] and scene.body_count(clips[clip]) < 2:

@@ -55,7 +55,7 @@ def player(
         arrows = scene.vectors(joints, skeleton, modalities.check_names(modality)[0])
     moments = np.unique(np.round(np.linspace(0, joints.shape[1] - 1, min(frames, joints.shape[1]))).astype(int))
     scenes = [_traces(joints, skeleton, arrows, modality, shown, moment) for moment in moments]
-    figure = go.Figure(data=scenes[0], layout=_layout(joints, arrows, modality, shown, skeleton.centre, title))
+    figure = go.Figure(data=scenes[0], layout=_layout(joints, arrows, modality, shown, skeleton, title))
     names = [f"{moment / frame_rate:.2f}" for moment in moments]
     figure.frames = [go.Frame(data=[_moving(t) for t in traces], name=name) for traces, name in zip(scenes, names, strict=True)]
     pause = 1000 * (moments[-1] - moments[0]) / frame_rate / max(len(moments) - 1, 1)  # milliseconds per picture
@@ -95,7 +95,7 @@ def _order(skeleton: Skeleton) -> list[int]:
 
 def _traces(joints: np.ndarray, skeleton: Skeleton, arrows: scene.Vectors | None, name: str | None, shown: list[int], moment: int) -> list:
     """Bodies (joints and limbs in one trace) and arrows of one moment."""
-    order, side = _order(skeleton), scene.sides(skeleton)
+    order, side = _order(skeleton), skeleton.sides()
     points = _millimetres(np.concatenate([_paths(joints[b, moment], order) for b in shown]))
     colours = [(palette.BODIES if arrows is None else palette.FAINT)[b][side[v]] for b in shown for v in order]
     marker: dict[str, Any] = {"size": 3, "color": colours}
@@ -132,9 +132,12 @@ def _moving(trace: go.Scatter3d) -> dict:
     return part
 
 
-def _layout(joints: np.ndarray, arrows: scene.Vectors | None, name: str | None, shown: list[int], centre: int, title: str) -> go.Layout:
+def _layout(
+    joints: np.ndarray, arrows: scene.Vectors | None, name: str | None, shown: list[int], skeleton: Skeleton, title: str
+) -> go.Layout:
     points = joints[shown] if arrows is None else np.concatenate([joints[shown], arrows.head[shown]])
-    box = scene.limits(points, least=1.2)  # (3, 2): x, y, z in metres
+    flat = skeleton.dimensions == 2
+    box = scene.limits(points, least=0.6 if flat else 1.2)  # (3, 2): x, y, z in metres
     box[1, 0] = min(box[1, 0], scene.floor(joints[shown]))
     box = box[[2, 0, 1]]
     length = box[:, 1] - box[:, 0]
@@ -143,13 +146,19 @@ def _layout(joints: np.ndarray, arrows: scene.Vectors | None, name: str | None, 
     titles = {"xaxis": "z, depth (m)", "yaxis": "x (m)", "zaxis": "y, up (m)"}
     axes = {axis: {"title": {"text": text}, **_ticks(*limit), **look} for (axis, text), limit in zip(titles.items(), box, strict=True)}
     axes["zaxis"]["backgroundcolor"] = "#E2E2E2"  # the plane that z stands on: the ground
-    heading = _legend(shown, name, arrows)
+    camera: dict[str, Any] = {"eye": {"x": -1.75, "y": -1.0, "z": 0.4}, "center": {"x": 0, "y": 0, "z": -0.1}}
+    if flat:  # seen from the front, as in the image
+        camera = {"eye": {"x": -2.0, "y": 0, "z": 0}, "center": {"x": 0, "y": 0, "z": 0}, "projection": {"type": "orthographic"}}
+        axes["xaxis"]["visible"] = False
+        axes["yaxis"] |= {"title": {"text": "x (image heights)"}, "ticktext": [f"{0 - v / 1000:g}" for v in axes["yaxis"]["tickvals"]]}
+        axes["zaxis"]["title"] = {"text": "y, up (image heights)"}
+    heading = _legend(shown, name, arrows, flat)
     layout: dict[str, Any] = {
         "template": "none", "height": 600, "margin": {"l": 0, "r": 0, "t": 70, "b": 100}, "showlegend": False, "uirevision": "keep",
         "title": {"text": title, "font": {"size": 16}, "y": 0.98, "yanchor": "top"},
         "scene": {
             **axes, "aspectmode": "manual", "aspectratio": dict(zip("xyz", shape.round(4).tolist(), strict=True)),
-            "camera": {"eye": {"x": -1.75, "y": -1.0, "z": 0.4}, "center": {"x": 0, "y": 0, "z": -0.1}}, "dragmode": "turntable",
+            "camera": camera, "dragmode": "turntable",
         },
         "annotations": [{"text": heading, "showarrow": False, "x": 0.5, "y": 1.0, "xref": "paper", "yref": "paper", "yanchor": "bottom"}],
     }  # fmt: skip
@@ -157,7 +166,7 @@ def _layout(joints: np.ndarray, arrows: scene.Vectors | None, name: str | None, 
         shades = [[0, "#FFFFFF"], [0.7, palette.modality_colour(name)], [1, "#222222"]]
         unit = {"text": f"{palette.label(name)}<br>({arrows.unit})", "side": "top"}
         layout["coloraxis"] = {
-            "cmin": 0, "cmax": _top(np.delete(arrows.size[shown], centre, axis=2)), "colorscale": shades,
+            "cmin": 0, "cmax": _top(np.delete(arrows.size[shown], skeleton.centre, axis=2)), "colorscale": shades,
             "colorbar": {"title": unit, "len": 0.7, "thickness": 14, "x": 0.9},
         }  # fmt: skip
     return go.Layout(layout)
@@ -177,7 +186,7 @@ def _top(size: np.ndarray) -> float:
     return top or 1.0
 
 
-def _legend(shown: list[int], name: str | None, arrows: scene.Vectors | None) -> str:
+def _legend(shown: list[int], name: str | None, arrows: scene.Vectors | None, flat: bool) -> str:
     """Coloured words for left and right limbs and the arrows' scale."""
     words = []
     for number in shown if arrows is None else [] if name == "bone" else shown[:1]:
@@ -188,7 +197,7 @@ def _legend(shown: list[int], name: str | None, arrows: scene.Vectors | None) ->
         scale = "true to scale"
         if name not in ("joint", "bone"):
             value = "length 1" if arrows.unit == "unit vector" else f"{arrows.reference:g} {arrows.unit}"
-            scale = f"{100 * scene.ARROW:g} cm = {value}"
+            scale = f"{scene.IMAGE_ARROW:g} image heights = {value}" if flat else f"{100 * scene.ARROW:g} cm = {value}"
         words.append(f'<span style="color:{palette.modality_colour(name)}">▬ {palette.label(name)}, {scale}</span>')
     return "   ".join(words)
 

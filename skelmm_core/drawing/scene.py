@@ -1,7 +1,8 @@
 """From a clip to what is drawn: bodies with gaps, chains of limbs, the floor, and vectors with a readable scale.
 
 Camera space is right-handed, in metres: x to the camera's left, y up, z away from the camera. In a 3-D figure the axes
-are (z, x, y), a cyclic change that mirrors nothing and puts y on the vertical.
+are (z, x, y), a cyclic change that mirrors nothing and puts y on the vertical. Joints in an image are drawn as if they lay in the plane
+z = 0, in image heights, x turned round so that the viewer sees them as in the image; joints that were not seen are left out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from skelmm_core.errors import DataError
 from skelmm_core.skeletons import Skeleton
 
 ARROW = 0.3  # metres that the reference value of a scaled modality is drawn long
+IMAGE_ARROW = 0.12  # the same in an image, in image heights
 LONGEST = 2.0  # arrows longer than this many reference values are cut there: noise must not hide the motion
 
 
@@ -25,7 +27,7 @@ class Vectors:
     """One modality of one clip as arrows.
 
     Attributes:
-        tail, head: (M, T, V, 3) metres in camera space; NaN where the body is absent.
+        tail, head: (M, T, V, 3) metres in camera space; NaN where the body, or in an image the joint, is absent.
         size: (M, T, V) length of the vector in `unit`.
         reference: value drawn as a scale bar of `reference * metres` metres.
         metres: metres drawn per unit of the modality.
@@ -41,7 +43,8 @@ class Vectors:
 
 
 def bodies(clip: Any, skeleton: Skeleton | str) -> np.ndarray:
-    """Joints of a `Recording` or an array as (M, T, V, 3) float64, NaN where a body is absent (all zeros in a frame).
+    """Joints of a `Recording` or an array as (M, T, V, 3) float64, NaN where a body is absent (all zeros in a frame); in an image joint by
+    joint.
 
     Bodies that are absent in every frame are left out, unless none is present.
 
@@ -54,8 +57,14 @@ def bodies(clip: Any, skeleton: Skeleton | str) -> np.ndarray:
         raise DataError(f"a clip to draw must be (bodies, frames, joints, 3) with at least one frame, found {joints.shape}")
     if joints.shape[2] != len(skeleton):
         raise DataError(f"skeleton '{skeleton.name}' has {len(skeleton)} joints, the clip has {joints.shape[2]}")
-    absent = ~joints.any(axis=(2, 3))  # (M, T)
-    joints[absent] = np.nan
+    if skeleton.dimensions == 2:
+        unseen = joints[..., 2] <= 0  # (M, T, V)
+        joints = joints * (-1, 1, 0)
+        joints[unseen] = np.nan
+        absent = unseen.all(axis=2)  # (M, T)
+    else:
+        absent = ~joints.any(axis=(2, 3))
+        joints[absent] = np.nan
     present = ~absent.all(axis=1)
     return joints[present] if present.any() else joints[:1]
 
@@ -64,14 +73,6 @@ def body_count(clip: Any) -> int:
     """Bodies that appear in at least one frame."""
     joints = np.asarray(getattr(clip, "joints", clip))
     return int(joints.any(axis=(1, 2, 3)).sum())
-
-
-def sides(skeleton: Skeleton) -> list[str]:
-    """For each joint "left", "right" or "middle"."""
-    side = ["middle"] * len(skeleton)
-    for left, right in skeleton.pairs:
-        side[left], side[right] = "left", "right"
-    return side
 
 
 def limbs(skeleton: Skeleton) -> list[tuple[int, int]]:
@@ -102,10 +103,10 @@ def chains(skeleton: Skeleton) -> list[list[int]]:
 
 def floor(joints: np.ndarray) -> float:
     """Height in metres of the ground: the 2nd percentile of the lowest joint over frames. (M, T, V, 3) -> scalar."""
-    present = ~np.isnan(joints).any(axis=(2, 3))  # (M, T)
+    present = ~np.isnan(joints).all(axis=(2, 3))  # (M, T)
     if not present.any():
         return 0.0
-    lowest = joints[present][:, :, 1].min(axis=1)  # (frames,)
+    lowest = np.nanmin(joints[present][:, :, 1], axis=1)  # (frames,)
     return float(np.percentile(lowest, 2))
 
 
@@ -144,32 +145,40 @@ def vectors(joints: np.ndarray, skeleton: Skeleton | str, name: str) -> Vectors:
 
     `joint` starts at the centre and ends at the joint, `bone` starts at the parent: both are true to scale (the unit
     normal that stands in for the centre's bone is drawn `ARROW` long). The others start at the joint; their reference
-    value is drawn `ARROW` metres long, and nothing longer than `LONGEST` references.
+    value is drawn `ARROW` metres long, and nothing longer than `LONGEST` references. In an image, where the centre is not seen in
+    every frame, it is subtracted for `joint` alone.
     """
     skeleton = skeletons.get(skeleton)
+    flat = skeleton.dimensions == 2
+    length = IMAGE_ARROW if flat else ARROW
     centre = joints[:, :, skeleton.centre : skeleton.centre + 1]  # (M, T, 1, 3)
-    relative = torch.from_numpy(np.nan_to_num(joints - centre)).permute(3, 1, 2, 0)[None]  # (1, 3, T, V, M)
+    relative = joints if flat and name != "joint" else joints - centre
+    if flat:
+        relative = relative + (0, 0, 1)  # what was seen has a confidence
+    relative = torch.from_numpy(np.nan_to_num(relative)).permute(3, 1, 2, 0)[None]  # (1, 3, T, V, M)
     frames = torch.tensor([joints.shape[1]])
     value = modalities.compute(relative, frames, skeleton, [name])[name][0].permute(3, 1, 2, 0).numpy()  # (M, T, V, 3)
     value = np.where(np.isnan(joints), np.nan, value)
-    if name in ("motion", "acceleration", "angular_velocity"):
+    if flat:
+        value[..., 2] *= 0
+    elif name in ("motion", "acceleration", "angular_velocity"):
         # a difference needs its frame and the next one or two: at the edge of an absence it compares with zeros
         for ahead in (1, 2) if name == "acceleration" else (1,):
             gone = np.isnan(joints[:, ahead:]).any(axis=(2, 3)) & ~np.isnan(joints[:, :-ahead]).any(axis=(2, 3))  # (M, T - ahead)
             value[:, :-ahead][gone] = 0
     size = np.linalg.norm(value, axis=-1)  # (M, T, V)
     if name in ("joint", "bone"):
-        metres, reference = 1.0, ARROW
+        metres, reference = 1.0, length
         tail = np.broadcast_to(centre, joints.shape) if name == "joint" else joints[:, :, list(skeleton.bone)]
         arrow = value.copy()
         if name == "bone":
-            arrow[:, :, skeleton.centre] *= ARROW
+            arrow[:, :, skeleton.centre] *= length
     else:
         reference = round_value(size)
-        metres, tail = ARROW / reference, joints
+        metres, tail = length / reference, joints
         shorten = np.minimum(1, LONGEST * reference / np.maximum(size, 1e-12))
         arrow = value * metres * shorten[..., None]
-    return Vectors(tail, tail + arrow, size, reference, metres, modalities.UNITS[name])
+    return Vectors(tail, tail + arrow, size, reference, metres, modalities.units_for(skeleton)[name])
 
 
 def round_value(size: np.ndarray) -> float:

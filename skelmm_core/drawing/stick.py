@@ -29,6 +29,10 @@ def stick_figure(clip: Any, skeleton: Skeleton | str, frame: int = 0, turn: floa
     joints = scene.bodies(clip, skeleton)
     with palette.style():
         figure = picture(5.2, 5.2, layout=None)
+        if skeleton.dimensions == 2:
+            _in_image(figure, joints[:, frame], skeleton)
+            figure.suptitle(title)
+            return figure
         axes = figure.add_axes((0.0, 0.1, 0.94, 0.84), projection="3d")
         ground = scene.floor(joints)
         stand(axes, joints[:, frame], ground, turn)
@@ -37,6 +41,20 @@ def stick_figure(clip: Any, skeleton: Skeleton | str, frame: int = 0, turn: floa
         figure.legend(handles=side_legend(len(joints)), loc="lower center", ncols=2)
         figure.suptitle(title)
     return figure
+
+
+def _in_image(figure: Picture, bodies: np.ndarray, skeleton: Skeleton) -> None:
+    """Bodies (M, V, 3) flat, as in the image, axes in image heights."""
+    axes = figure.add_axes((0.14, 0.18, 0.82, 0.74))
+    side = skeleton.sides()
+    for number, body in enumerate(bodies):
+        points, colours = scene.seen_from(body, 0), palette.BODIES[number]
+        for v, p in scene.limbs(skeleton):
+            axes.plot(*points[[v, p]].T, color=colours[side[v]], lw=2.6, solid_capstyle="round")
+        axes.scatter(*points.T, c=[colours[s] for s in side], s=14, zorder=3)
+    axes.set(aspect="equal", xlabel="x (image heights)", ylabel="y, up (image heights)")
+    axes.margins(0.1)
+    figure.legend(handles=side_legend(len(bodies)), loc="lower center", ncols=2)
 
 
 def stand(axes: Axes3D, points: np.ndarray, ground: float, turn: float) -> None:
@@ -61,7 +79,7 @@ def stand(axes: Axes3D, points: np.ndarray, ground: float, turn: float) -> None:
 
 def draw_body(axes: Axes3D, body: np.ndarray, skeleton: Skeleton, colours: dict[str, str]) -> None:
     """One body (V, 3) as one line per side and one set of joints; nothing when it is absent (NaN)."""
-    points, side = scene.upright(body), scene.sides(skeleton)
+    points, side = scene.upright(body), skeleton.sides()
     for name, colour in colours.items():
         path = [[points[v], points[p], [np.nan] * 3] for v, p in scene.limbs(skeleton) if side[v] == name]
         axes.plot(*np.concatenate(path).T, color=colour, lw=2.6, solid_capstyle="round", label=f"_{name}")

@@ -40,7 +40,7 @@ def film_strip(
         frames: pictures in the strip; fewer when the clip is shorter.
         modality: one of `modalities.NAMES`, or None for limbs alone.
         frame_rate: frames per second of the clip.
-        turn: degrees that the viewer stands to the camera's right.
+        turn: degrees that the viewer stands to the camera's right; joints in an image are always seen from the front.
         title: heading.
     """
     names = [] if modality is None else modalities.check_names(modality)
@@ -56,19 +56,21 @@ def modality_strip(
     turn: float = 30.0,
     title: str = "",
 ) -> Picture:
-    """One film strip per modality, all six by default; arguments as in `film_strip`."""
-    names = modalities.check_names(modalities.NAMES if names is None else names)
+    """One film strip per modality, by default all that the skeleton has; arguments as in `film_strip`."""
+    names = modalities.check_names(modalities.names_for(skeletons.get(skeleton)) if names is None else names)
     return _strips(clip, skeleton, frames, list(names), frame_rate, turn, title)
 
 
 def _strips(clip: Any, skeleton: Skeleton | str, frames: int, names: list[str | None], rate: float, turn: float, title: str) -> Picture:
     skeleton = skeletons.get(skeleton)
+    space = skeleton.dimensions == 3
+    turn = turn if space else 0.0
     joints = scene.bodies(clip, skeleton)  # (M, T, V, 3)
     chosen = pick(joints.shape[1], frames, ending=2 if set(names) - {None, "joint", "bone", "rotation_axis"} else 0)
     arrows = [None if name is None else scene.vectors(joints, skeleton, name) for name in names]
     every = [joints[:, chosen]] + [end[:, chosen] for a in arrows if a is not None for end in (a.tail, a.head)]
     ground = scene.floor(joints)
-    middle = _middle(joints[:, chosen], turn)  # (frames,)
+    middle = middles(joints[:, chosen], turn)  # (frames,)
     flat = [scene.seen_from(points, turn) for points in every]  # each (M, frames, V, 2)
     across = np.concatenate([(f[..., 0] - middle[None, :, None]).ravel() for f in flat])
     reach = np.nanmax(np.abs(across)) + 0.05 if np.isfinite(across).any() else 0.5
@@ -78,7 +80,7 @@ def _strips(clip: Any, skeleton: Skeleton | str, frames: int, names: list[str | 
     across = step * len(chosen) - GAP + 0.1
     scale = min(10.5 / across, (4.0 if len(names) == 1 else 1.6) / height)  # inches per metre
     left, above, between = 0.65, 0.4 if title else 0.1, 0.12  # inches
-    right, below = (0.2, 0.8) if names == [None] else (1.55, 0.5)  # room for the legend or for the scale bars
+    right, below = (0.2, 0.8) if names == [None] else (1.55 if space else 2.3, 0.5)  # room for the legend or for the scale bars
     width, tall = scale * across + left + right, len(names) * (scale * height + between) + below + above
     with palette.style():
         figure = picture(width, tall, layout=None)
@@ -90,18 +92,24 @@ def _strips(clip: Any, skeleton: Skeleton | str, frames: int, names: list[str | 
             for place, frame in enumerate(chosen):
                 shift = np.array([place * step - middle[place], -ground])
                 axes.axvspan(place * step - reach, place * step + reach, color=palette.CELL, lw=0, zorder=-1)
-                _frame(axes, joints[:, frame], skeleton, shift, turn, faint=arrow is not None)
+                draw_frame(axes, joints[:, frame], skeleton, shift, turn, faint=arrow is not None)
                 if arrow is not None:
                     _arrows(axes, arrow, frame, name, shift, turn)
             axes.axhline(0, color=palette.GROUND, lw=1, zorder=0, label="_ground")
-            axes.yaxis.set_major_locator(MultipleLocator(0.5 if len(names) == 1 else 1.0))
+            axes.yaxis.set_major_locator(MultipleLocator((0.5 if len(names) == 1 else 1.0) * (1 if space else 0.4)))
             axes.spines["bottom"].set_visible(False)
             axes.tick_params(axis="x", length=0)
             if arrow is not None:
                 _scale_bar(axes, arrow, name)
         rows[-1].set_xticks([place * step for place in range(len(chosen))], [f"{frame / rate:.2f} s" for frame in chosen])
         rows[-1].set_xlabel("time")
-        figure.supylabel("height (m)", x=0.08 / width, y=(below + tall - above) / (2 * tall), ha="left", fontsize=10)
+        figure.supylabel(
+            "height (m)" if space else "height (image heights)",
+            x=0.08 / width,
+            y=(below + tall - above) / (2 * tall),
+            ha="left",
+            fontsize=10,
+        )
         if names == [None]:
             figure.legend(handles=side_legend(len(joints)), loc="lower right", ncols=4, borderaxespad=0.3)
         if title:
@@ -115,7 +123,7 @@ def pick(length: int, frames: int, ending: int = 0) -> np.ndarray:
     return np.unique(np.round(np.linspace(0, last, max(frames, 1))).astype(int))
 
 
-def _middle(joints: np.ndarray, turn: float) -> np.ndarray:
+def middles(joints: np.ndarray, turn: float) -> np.ndarray:
     """Sideways middle of all bodies of each frame, 0 where none is. (M, F, V, 3) -> (F,)"""
     side = scene.seen_from(joints, turn)[..., 0].transpose(1, 0, 2).reshape(joints.shape[1], -1)  # (F, M V)
     empty = np.isnan(side).all(axis=1)
@@ -123,10 +131,10 @@ def _middle(joints: np.ndarray, turn: float) -> np.ndarray:
     return (np.nanmin(side, axis=1) + np.nanmax(side, axis=1)) / 2
 
 
-def _frame(axes: Axes, bodies: np.ndarray, skeleton: Skeleton, shift: np.ndarray, turn: float, faint: bool) -> None:
-    side = scene.sides(skeleton)
+def draw_frame(axes: Axes, bodies: np.ndarray, skeleton: Skeleton, shift: np.ndarray, turn: float, faint: bool) -> None:
+    side = skeleton.sides()
     for number, body in enumerate(bodies):
-        if np.isnan(body).any():
+        if np.isnan(body).all():
             continue
         colours = (palette.FAINT if faint else palette.BODIES)[number]
         points = scene.seen_from(body, turn) + shift  # (V, 2)

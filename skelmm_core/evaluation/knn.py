@@ -13,11 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from skelmm_core.batches import facing, from_first, resample
+from skelmm_core import image
 from skelmm_core.clips import Clips
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.evaluation.features import Features, checked_labels, stacked
 from skelmm_core.evaluation.metrics import ProbeResult, scored
+from skelmm_core.preparation import facing, from_first, resample
 from skelmm_core.protocols import Split
 
 BUDGET = 2**26  # similarities held at a time, 256 MB in float32
@@ -88,7 +89,8 @@ def raw_nearest(clips: Clips, split: Split, frames: int = 32) -> ProbeResult:
     """1-nearest neighbour by Euclidean distance between raw coordinates: what a representation has to beat.
 
     Every clip: its first body's first hip in the first frame at the origin, turned once about the vertical so that the mean
-    line between the first body's shoulders is parallel to x, resampled to `frames`; joints as recorded, all bodies.
+    line between the first body's shoulders is parallel to x, resampled to `frames`; joints as recorded, all bodies. In an image: x and y
+    from the first body's centre joint, nothing turned.
 
     On UTD-MHAD, odd -> even subjects: 354 of 430 right, 82.3 %. Other readings of "facing the camera" (turning by the first
     frame, every frame, the hips, or not at all; other resampling) lie between 79.1 and 82.8 %, and with joints mapped to
@@ -108,13 +110,17 @@ def raw_nearest(clips: Clips, split: Split, frames: int = 32) -> ProbeResult:
 
 
 def raw_coordinates(clips: Clips, indices: np.ndarray, frames: int, bodies: int, chunk: int = 1024) -> Tensor:
-    """Normalised coordinates of clips as vectors, (N, 3 * frames * V * bodies) float32; absent bodies are zeros."""
+    """Normalised coordinates of clips as vectors, (N, D * frames * V * bodies) float32, D = 3, 2 in an image; absent bodies are zeros."""
     if not len(indices):
         raise DataError("no clips to compare: the list of clip numbers is empty")
     parts = []
     for begin in range(0, len(indices), chunk):
         packed = clips.take(indices[begin : begin + chunk])
         rows, starts, lengths, counts = (torch.from_numpy(np.ascontiguousarray(a)) for a in packed)
+        if clips.skeleton.dimensions == 2:
+            x = image.prepared(rows, starts, lengths.long(), counts.long(), clips.skeleton, frames, bodies, view="clip")
+            parts.append(x[:, :2].flatten(1))
+            continue
         rows = from_first(rows, ROOT, starts, lengths.long(), counts.long())
         x = resample(rows, starts, lengths, counts, frames, bodies).permute(0, 3, 1, 2, 4)  # (n, 3, T, V, M)
         parts.append(facing(x, clips.skeleton).flatten(1))

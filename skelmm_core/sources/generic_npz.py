@@ -13,6 +13,9 @@
 | fps | one number, optional | frames per second, 30 if absent |
 | protocol | one str, optional | default train/test split |
 | skeleton | one str, optional | a known skeleton's name, or a `Skeleton` table as JSON; by the number of joints if absent |
+
+`joints` stays in the file, of whatever size, and every clip is read by itself (see `npz` for compressed files); the others are one value
+per clip and are read at once.
 """
 
 from __future__ import annotations
@@ -21,8 +24,8 @@ import difflib
 import hashlib
 import json
 import zipfile
-import zlib
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +34,8 @@ from skelmm_core import skeletons
 from skelmm_core.errors import DataError, nearest
 from skelmm_core.recordings import Dropped, Recording, Source
 from skelmm_core.skeletons import Skeleton
+from skelmm_core.sources import npz, stored
+from skelmm_core.sources.stored import Stored
 
 HOLDS = "an npz with joints, offsets, label, subject, name and label_names"
 NEEDED = ("joints", "offsets", "label", "subject", "name", "label_names")
@@ -52,8 +57,9 @@ def read(path: Path, protocol: str = "", title: str = "") -> Source:
     Raises `DataError` for a file that is missing, torn or pickled, and for arrays that are absent or do not fit together.
     """
     path = Path(path)
-    arrays = _arrays(path)
-    skeleton = _skeleton(arrays, path)
+    file = npz.Npz(path)
+    joints, arrays = _arrays(file)
+    skeleton = _skeleton(joints.shape[1], arrays, path)
     count = len(arrays["label"])
     offsets = arrays["offsets"]
     for key in ("label", "subject", "name", "view", "setup", "repetition"):
@@ -62,8 +68,8 @@ def read(path: Path, protocol: str = "", title: str = "") -> Source:
     for key in ("offsets", "label", "view", "setup", "repetition"):
         if key in arrays and arrays[key].dtype.kind not in "iu":
             raise DataError(f"'{path}': '{key}' holds {arrays[key].dtype}, expected integers")
-    total, steps = len(arrays["joints"]), np.diff(offsets.astype(np.int64))
-    if offsets.shape != (count + 1,) or offsets[0] != 0 or offsets[-1] != total or (steps < 1).any():
+    total = joints.shape[0]
+    if offsets.shape != (count + 1,) or offsets[0] != 0 or offsets[-1] != total or (offsets[1:] <= offsets[:-1]).any():
         raise DataError(
             f"'{path}': 'offsets' must be {count + 1} numbers (one more than clips) rising from 0 to the {total} frames of 'joints', at "
             f"least one frame per clip; found the shape {offsets.shape} with values {offsets.ravel()[:3].tolist()} ... "
@@ -80,46 +86,32 @@ def read(path: Path, protocol: str = "", title: str = "") -> Source:
         class_names=tuple(map(str, arrays["label_names"])),
         frame_rate=float(rate),
         protocol=protocol or str(_single(arrays, "protocol", "", path)),
-        fingerprint=_fingerprint(path, protocol, title),
-        items=_Clips(arrays, _subjects(arrays["subject"], path)),
+        fingerprint=hashlib.sha256(repr((stored.digest(path), protocol, title)).encode()).hexdigest(),
+        items=_Clips(file, joints, arrays, _subjects(arrays["subject"], path)),
         read=_recording,
     )
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    try:
-        file = np.load(path, allow_pickle=False)
-        if isinstance(file, np.ndarray):
-            raise DataError(f"'{path}' is a single array; expected an npz with {', '.join(NEEDED)}")
-        with file:
-            missing = [key for key in NEEDED if key not in file]
-            if missing:
-                raise DataError(f"'{path}' lacks '{missing[0]}'{nearest(missing[0], file.files)}; an npz of clips has {', '.join(NEEDED)}")
-            for key in sorted(set(file.files) - {*NEEDED, *OPTIONAL}):  # other arrays are the owner's business
-                if meant := difflib.get_close_matches(key, [k for k in OPTIONAL if k not in file], 1, 0.8):
-                    raise DataError(f"'{path}' has an array '{key}': is it meant as '{meant[0]}'? Rename it, or leave it out")
-            arrays = {key: _text(file[key], key) for key in (*NEEDED, *OPTIONAL) if key in file}
-    except FileNotFoundError as problem:
-        raise DataError(f"no file at '{path}'") from problem
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as problem:
-        raise DataError(f"can't read '{path}': {problem}; save plain arrays with numpy.savez, names as str, not object") from problem
-    if arrays["joints"].ndim != 3 or arrays["joints"].shape[2] != 3 or arrays["joints"].dtype.kind != "f":
-        found = f"{arrays['joints'].dtype} {arrays['joints'].shape}"
-        raise DataError(f"'{path}': 'joints' must be floats of the shape (frames, joints, 3), found {found}")
+def _arrays(file: npz.Npz) -> tuple[Stored, dict[str, np.ndarray]]:
+    """The joints, in the file, and all others, loaded."""
+    path = file.path
+    missing = [key for key in NEEDED if key not in file]
+    if missing:
+        raise DataError(f"'{path}' lacks '{missing[0]}'{nearest(missing[0], file)}; an npz of clips has {', '.join(NEEDED)}")
+    for key in sorted(set(file) - {*NEEDED, *OPTIONAL}):  # other arrays are the owner's business
+        if meant := difflib.get_close_matches(key, [k for k in OPTIONAL if k not in file], 1, 0.8):
+            raise DataError(f"'{path}' has an array '{key}': is it meant as '{meant[0]}'? Rename it, or leave it out")
+    joints = file.described("joints")
+    if len(joints.shape) != 3 or joints.shape[2] != 3 or joints.kind != "f":
+        raise DataError(f"'{path}': 'joints' must be floats of the shape (frames, joints, 3), found {joints}")
+    npz.in_order([("joints", joints)], path)
+    arrays = {key: file.column(key) for key in (*NEEDED[1:], *OPTIONAL) if key in file}
     for key in ("name", "label_names"):
         if arrays[key].dtype.kind != "U":
             raise DataError(f"'{path}': '{key}' holds {arrays[key].dtype}, expected names (str)")
     if arrays["label"].ndim != 1:
         raise DataError(f"'{path}': 'label' must have one number per clip, found the shape {arrays['label'].shape}")
-    return arrays
-
-
-def _text(array: np.ndarray, key: str) -> np.ndarray:
-    """Bytes as text; other arrays as they are."""
-    try:
-        return np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
-    except UnicodeDecodeError as problem:
-        raise ValueError(f"'{key}' holds bytes that are not UTF-8 ({problem})") from problem
+    return file["joints"], arrays
 
 
 def _single(arrays: dict[str, np.ndarray], key: str, absent, path: Path):
@@ -129,8 +121,7 @@ def _single(arrays: dict[str, np.ndarray], key: str, absent, path: Path):
     return value.item()
 
 
-def _skeleton(arrays: dict[str, np.ndarray], path: Path) -> Skeleton:
-    joints = arrays["joints"].shape[1]
+def _skeleton(joints: int, arrays: dict[str, np.ndarray], path: Path) -> Skeleton:
     named = str(_single(arrays, "skeleton", "", path)).strip()
     try:
         table = json.loads(named) if named.startswith("{") else None
@@ -171,32 +162,44 @@ def _subjects(values: np.ndarray, path: Path) -> np.ndarray:
     return np.unique(values, return_inverse=True)[1].reshape(-1) + 1
 
 
-class _Clips(Sequence):
-    """Every clip with its joints and numbers, taken out of the arrays when it is asked for."""
+@dataclass(frozen=True, eq=False)
+class _Clip:
+    """What is known of a clip, with the place of its joints."""
 
-    def __init__(self, arrays: dict[str, np.ndarray], subjects: np.ndarray):
-        self._arrays, unknown = arrays, np.full(len(subjects), -1)
+    joints: Stored
+    facts: Recording
+
+    @property
+    def stem(self) -> str:
+        return self.facts.name
+
+
+class _Clips(Sequence):
+    """Every clip, put together when it is asked for."""
+
+    def __init__(self, file: npz.Npz, joints: Stored, arrays: dict[str, np.ndarray], subjects: np.ndarray):
+        self._file = file  # whose unpacked copy, if any, lives as long as this
+        self._joints, self._arrays, unknown = joints, arrays, np.full(len(subjects), -1)
         self._numbers = subjects, *(arrays.get(key, unknown) for key in ("view", "setup", "repetition"))
 
     def __len__(self) -> int:
         return len(self._numbers[0])
 
-    def __getitem__(self, i: int) -> Recording:
+    def __getitem__(self, i: int) -> _Clip:
         i = range(len(self))[i]
-        begin, end = self._arrays["offsets"][i : i + 2]
+        begin, end = map(int, self._arrays["offsets"][i : i + 2])
         numbers = (int(column[i]) for column in self._numbers)
-        return Recording(self._arrays["joints"][None, begin:end], int(self._arrays["label"][i]), str(self._arrays["name"][i]), *numbers)
+        name = str(self._arrays["name"][i])
+        return _Clip(npz.rows(self._joints, begin, end), Recording(_NOTHING, int(self._arrays["label"][i]), name, *numbers))
 
 
-def _recording(clip: Recording) -> Recording | Dropped:
-    return clip if clip.joints.any() else Dropped(clip.name, "no body in any frame")
+_NOTHING = np.zeros((1, 0, 0, 3), np.float32)
+
+
+def _recording(clip: _Clip) -> Recording | Dropped:
+    joints = clip.joints.load()  # (T, V, 3)
+    return replace(clip.facts, joints=joints[None]) if joints.any() else Dropped(clip.stem, "no body in any frame")
 
 
 def _few(names: np.ndarray) -> str:
     return f"the shape {names.shape}" if names.ndim != 1 else ", ".join(map(str, names[:8])) + (", ..." if len(names) > 8 else "")
-
-
-def _fingerprint(path: Path, *settings: str) -> str:
-    with open(path, "rb") as file:
-        content = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashlib.sha256(repr((content, settings)).encode()).hexdigest()

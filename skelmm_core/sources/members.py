@@ -7,10 +7,10 @@ import os
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from skelmm_core.errors import DataError
 
@@ -33,7 +33,8 @@ class Member:
 
     @property
     def stem(self) -> str:
-        return PurePosixPath(self.path).stem
+        name = _name(self.path)
+        return name.rpartition(".")[0] or name
 
     def read(self, largest: int | None = None) -> bytes:
         """The content; a file of more than `largest` bytes (`LARGEST_MEMBER`), or one that can't be read, raises `DataError`."""
@@ -70,7 +71,7 @@ def members(path: Path | str | tuple[Path, ...], suffix: str) -> list[Member]:
     """
     paths = path if isinstance(path, tuple) else (Path(path),)
     found = (m for p in paths for m in _members(p, suffix) if _visible(m.path))
-    return sorted(found, key=lambda m: (PurePosixPath(m.path).name, m.path))
+    return sorted(found, key=lambda m: (_name(m.path), m.path))
 
 
 def _members(path: Path, suffix: str) -> list[Member]:
@@ -91,21 +92,29 @@ def _members(path: Path, suffix: str) -> list[Member]:
 def holds(path: Path, suffix: str, fits: Callable[[str], object]) -> bool:
     """Whether `path` has a file that ends in `suffix` and whose stem `fits`; looks no farther than the first, and never raises."""
     try:
-        if path.is_dir():
-            names = (str(p) for p in files(path))
-        elif path.is_file() and path.name.endswith(suffix):
-            names = iter([path.name])
-        elif path.is_file() and zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                names = iter(archive.namelist())
-        elif path.is_file() and tarfile.is_tarfile(path):
-            with tarfile.open(path, "r|*") as archive:
-                return any(_matches(entry.name, suffix, fits) for entry in archive)
-        else:
-            return False
-        return any(_matches(name, suffix, fits) for name in names)
-    except _BROKEN:
+        return any(_matches(name, suffix, fits) for name in names(path))
+    except (*_BROKEN, DataError):
         return False
+
+
+def names(path: Path) -> Iterable[str]:
+    """Paths of all files in a folder, a zip or a tar, or the file's own name; raises whatever goes wrong."""
+    if path.is_dir():
+        return (str(p) for p in files(path))
+    state = path.stat()
+    return _listed(str(path), state.st_mtime_ns, state.st_size) or (path.name,)
+
+
+@lru_cache(maxsize=8)
+def _listed(path: str, written: int, size: int) -> tuple[str, ...]:
+    """Names in an archive, empty for any other file; kept, since every reader asks, and listing a compressed tar takes seconds."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return tuple(archive.namelist())
+    if tarfile.is_tarfile(path):
+        with tarfile.open(path, "r|*") as archive:
+            return tuple(entry.name for entry in archive)
+    return ()
 
 
 def fingerprint(found: list[Member], *settings: object) -> str:
@@ -116,17 +125,20 @@ def fingerprint(found: list[Member], *settings: object) -> str:
     """
     digest = hashlib.sha256(repr(settings).encode())
     for member in found:
-        digest.update(f"{PurePosixPath(member.path).name}\0{member.size}\0{member.mark}\n".encode("utf-8", "surrogateescape"))
+        digest.update(f"{_name(member.path)}\0{member.size}\0{member.mark}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
+
+
 def _visible(path: str) -> bool:
-    parts = PurePosixPath(path).parts
-    return "__MACOSX" not in parts and not parts[-1].startswith(".")
+    return not _name(path).startswith(".") and "__MACOSX" not in path.split("/")
 
 
 def _matches(path: str, suffix: str, fits: Callable[[str], object]) -> bool:
-    return path.endswith(suffix) and _visible(path) and bool(fits(PurePosixPath(path).stem))
+    return path.endswith(suffix) and _visible(path) and bool(fits(_name(path).rpartition(".")[0]))
 
 
 def files(path: Path) -> Iterator[Path]:
@@ -183,6 +195,6 @@ def _of_tar(entry: tarfile.TarInfo, path: Path, suffix: str, place) -> Member | 
 
 def _inside(name: str, path: Path) -> None:
     """Refuse names that would lie outside a folder: an archive that has them is not to be trusted."""
-    plain = PurePosixPath(name.replace("\\", "/"))
-    if plain.is_absolute() or ".." in plain.parts or (len(name) > 1 and name[1] == ":"):
+    plain = name.replace("\\", "/")
+    if plain.startswith("/") or ".." in plain.split("/") or (len(name) > 1 and name[1] == ":"):
         raise DataError(f"'{path}' has a member '{name}' that would lie outside of it; don't trust this archive, get it from its source")

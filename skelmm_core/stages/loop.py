@@ -113,7 +113,7 @@ class Loop:
         s, fabric = self.settings, self.fabric
         clips = self.batches.select(chosen.to(self.batches.joints.device))
         drawn = epoch if s.fresh_augmentation else 0
-        augment = Augmentation(s.crop_shift, s.crop_min, s.shear, s.yaw, s.offset)
+        augment = Augmentation(s.crop_shift, s.crop_min, s.shear, s.yaw, s.offset, clips.skeleton.dimensions)
         views = []
         for stream in (data.QUERY, data.KEY):
             rng = data.generator(clips.joints.device, s.seed, drawn, number, stream, PROCESS)

@@ -1,17 +1,21 @@
-"""Skeletons: joint names and the tables that give modalities, graph and figures their meaning.
+"""A skeleton: joint names and the tables that give modalities, graph and figures their meaning. It is data, not code.
 
-A skeleton is data, not code. To add one, write one `Skeleton(...)` and one line in `SKELETONS`.
-Three tables of joint pairs look alike and are not: `bone` (what a bone vector is subtracted from),
-`axis` (the bone that a rotation axis is crossed with) and `edges` (the graph that the encoder sees).
+Three tables of joint pairs look alike and are not: `bone` (what a bone vector is subtracted from), `axis` (the bone that a rotation
+axis is crossed with) and `edges` (the graph that the encoder sees).
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 
 import numpy as np
 
-from skelmm_core.errors import DataError, SettingsError, nearest
+from skelmm_core.errors import DataError, nearest
+from skelmm_core.skeletons.weights import Maps, check_maps
+
+MOST = 600  # joints; what is larger is no body but a mesh, or a damaged file
 
 
 @dataclass(frozen=True)
@@ -24,11 +28,13 @@ class Skeleton:
         bone: V joint numbers; bone v is x_v - x_bone[v]. The centre points to itself: its "bone" is the shoulder normal.
         axis: V joint numbers; the rotation axis of joint v is b_v x b_axis[v].
         edges: graph edges (child, parent) of the encoder's adjacency.
-        centre: joint that view normalisation puts at the origin (the spine at shoulder height).
+        centre: joint that view normalisation puts at the origin (the spine at shoulder height) and that the graph's parts are told by.
         spine: joint that spans, with the shoulders, the plane whose normal stands in for the centre's bone.
         shoulders: (left, right) shoulder joints.
         pairs: (left, right) joint pairs that a mirror image exchanges.
         dimensions: 3; or 2 for joints in an image, whose third number is the detector's confidence.
+        maps_to, maps_from: its own maps to and from other skeletons (see `weights`), (name, rows) each; they are carried along, but do
+            not make two skeletons differ.
     """
 
     name: str
@@ -41,18 +47,25 @@ class Skeleton:
     shoulders: tuple[int, int]
     pairs: tuple[tuple[int, int], ...]
     dimensions: int = 3
+    maps_to: Maps = field(default=(), compare=False)
+    maps_from: Maps = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         def wrong(what: str) -> DataError:
-            return DataError(f"skeleton '{self.name}': {what}")
+            return DataError(f"skeleton '{self.name[:100]}': {what}")
 
         if not isinstance(self.name, str) or not self.name or self.name == "native":
-            raise DataError(f"a skeleton's name must be a text of its own and not 'native', found {self.name!r}")
+            raise DataError(f"a skeleton's name must be a text of its own and not 'native', found {_short(self.name)}")
         if not isinstance(self.joints, tuple) or not all(isinstance(j, str) and j for j in self.joints):
-            raise wrong(f"'joints' must be a list of names, found {self.joints!r}")
+            raise wrong(f"'joints' must be a list of names, found {_short(self.joints)}")
+        for text in (self.name, *self.joints):
+            if not text.isprintable() or len(text) > 100:
+                raise wrong(f"a name must be printable and of at most 100 characters, found {_short(text)}")
         count = len(self.joints)
         if len(set(self.joints)) < count or count < 4:
             raise wrong(f"'joints' must be at least 4 different names, found {count}, {len(set(self.joints))} of them different")
+        if count > MOST:
+            raise wrong(f"{count} joints; at most {MOST} make a skeleton")
         shapes = {"bone": (count,), "axis": (count,), "edges": (None, 2), "pairs": (None, 2), "shoulders": (2,), "centre": (), "spine": ()}
         for table, shape in shapes.items():
             value = getattr(self, table)
@@ -62,32 +75,40 @@ class Skeleton:
                 raise wrong(f"'{table}' must be {wanted} in 0..{count - 1} (there are {count} joints), found {_short(value)}")
             outside = sorted({j for j in _flat(value) if not 0 <= j < count})
             if outside:
-                raise wrong(f"joint numbers {outside} of '{table}' are not in 0..{count - 1}")
-        if self.dimensions not in (2, 3):
-            raise wrong(f"'dimensions' must be 2 or 3, found {self.dimensions!r}")
+                raise wrong(f"joint numbers {_short(outside)} of '{table}' are not in 0..{count - 1}")
+        if type(self.dimensions) is not int or self.dimensions not in (2, 3):
+            raise wrong(f"'dimensions' must be 2 or 3, found {_short(self.dimensions)}")
         if self.bone[self.centre] != self.centre:
             raise wrong(f"the centre joint {self.centre} must be its own bone parent")
         if self.shoulders[0] == self.shoulders[1]:
             raise wrong(f"'shoulders' must be two different joints, left and right, found {list(self.shoulders)}")
+        twice = [self.joints[j] for j, times in Counter(_flat(self.pairs)).items() if times > 1]
+        if twice:
+            raise wrong(f"'pairs' must have a joint at most once, found {', '.join(twice[:4])} more often")
         loose = [self.joints[j] for j in (self.hops()[self.centre] < 0).nonzero()[0]]
         if loose:
             raise wrong(f"no path of 'edges' leads from the centre to {', '.join(loose[:4])}")
+        check_maps(self.maps_to, "maps_to", self.name, sources=count)
+        check_maps(self.maps_from, "maps_from", self.name, targets=count)
 
     def __len__(self) -> int:
         return len(self.joints)
 
     def to_dict(self) -> dict:
-        """Plain lists and strings, ready for JSON; three dimensions go without saying."""
-        return {k: v for k, v in asdict(self).items() if (k, v) != ("dimensions", 3)}
+        """Plain lists and strings, ready for JSON; what is as by default goes without saying."""
+        default = {f.name: f.default for f in fields(self)}
+        return {k: v for k, v in asdict(self).items() if v != default[k]}
 
     @classmethod
     def from_dict(cls, table: dict) -> Skeleton:
         """Inverse of `to_dict`; unknown or missing fields raise `DataError`."""
+        if not isinstance(table, dict):
+            raise DataError(f"a skeleton must be a table of fields, found {_short(table)}")
         known = [f.name for f in fields(cls)]
         for key in table:
             if key not in known:
                 raise DataError(f"skeleton table has an unknown field '{key}'{nearest(key, known)}")
-        missing = [k for k in known if k not in table and k != "dimensions"]
+        missing = [f.name for f in fields(cls) if f.name not in table and f.default is MISSING]
         if missing:
             raise DataError(f"skeleton table lacks the fields {missing}")
         return cls(**{k: _tuples(v) for k, v in table.items()})
@@ -95,14 +116,15 @@ class Skeleton:
     def hops(self) -> np.ndarray:
         """Graph distance between joints, (V, V) integers; -1 where there is no path."""
         count = len(self)
-        near = np.eye(count, dtype=bool)
+        near = np.eye(count, dtype=np.float32)
         for i, j in self.edges:
-            near[i, j] = near[j, i] = True
+            near[i, j] = near[j, i] = 1
         distance = np.full((count, count), -1)
-        reach = np.eye(count, dtype=bool)
-        for hop in range(count):
-            distance[reach & (distance < 0)] = hop
-            reach = (reach.astype(int) @ near.astype(int)) > 0
+        fresh, hop = np.eye(count, dtype=bool), 0
+        while fresh.any():
+            distance[fresh] = hop
+            reached, hop = distance >= 0, hop + 1
+            fresh = (reached.astype(np.float32) @ near > 0) & ~reached
         return distance
 
     def adjacency(self) -> np.ndarray:
@@ -118,6 +140,25 @@ class Skeleton:
         farther = outward[:, None] >= outward[None, :]  # [j, i]
         subsets = [distance == 0, (distance == 1) & farther, (distance == 1) & ~farther]
         return np.stack([np.where(s, weight, 0) for s in subsets]).astype(np.float32)
+
+    def sides(self) -> list[str]:
+        """For each joint "left", "right" or "middle"."""
+        side = ["middle"] * len(self)
+        for left, right in self.pairs:
+            side[left], side[right] = "left", "right"
+        return side
+
+
+def rooted(parents: Sequence[int], centre: int) -> tuple[int, ...]:
+    """The tree of `parents` (the root is its own parent) hung up by another joint: from there on every joint has its own bone.
+
+    Only the links between the old root and `centre` turn round.
+    """
+    bone, joint, above = list(parents), centre, centre
+    while True:
+        bone[joint], joint, above = above, parents[joint], joint
+        if joint == above:
+            return tuple(bone)
 
 
 def _has_shape(value: object, shape: tuple[int | None, ...]) -> bool:
@@ -138,115 +179,3 @@ def _short(value: object) -> str:
 
 def _tuples(value):
     return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value
-
-
-def _sides(*parts: str) -> list[str]:
-    return [f"{side} {part}" for side in ("left", "right") for part in parts]
-
-
-NTU25 = Skeleton(
-    name="ntu25",
-    joints=(
-        "base of spine",
-        "mid spine",
-        "neck",
-        "head",
-        *_sides("shoulder", "elbow", "wrist", "hand"),
-        *_sides("hip", "knee", "ankle", "foot"),
-        "spine at shoulders",
-        "left hand tip",
-        "left thumb",
-        "right hand tip",
-        "right thumb",
-    ),
-    bone=(1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 7, 7, 11, 11),
-    axis=(1, 20, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18, 20, 7, 21, 11, 23),
-    edges=(
-        (0, 1),
-        (1, 20),
-        (2, 20),
-        (3, 2),
-        (4, 20),
-        (5, 4),
-        (6, 5),
-        (7, 6),
-        (8, 20),
-        (9, 8),
-        (10, 9),
-        (11, 10),
-        (12, 0),
-        (13, 12),
-        (14, 13),
-        (15, 14),
-        (16, 0),
-        (17, 16),
-        (18, 17),
-        (19, 18),
-        (21, 22),
-        (22, 7),
-        (23, 24),
-        (24, 11),
-    ),
-    centre=20,
-    spine=1,
-    shoulders=(4, 8),
-    pairs=((4, 8), (5, 9), (6, 10), (7, 11), (12, 16), (13, 17), (14, 18), (15, 19), (21, 23), (22, 24)),
-)
-
-_KINECT20_BONE = (1, 2, 2, 2, 2, 4, 5, 6, 2, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17, 18)
-KINECT20 = Skeleton(
-    name="kinect20",
-    joints=(
-        "hip centre",
-        "spine",
-        "shoulder centre",
-        "head",
-        *_sides("shoulder", "elbow", "wrist", "hand"),
-        *_sides("hip", "knee", "ankle", "foot"),
-    ),
-    bone=_KINECT20_BONE,
-    axis=_KINECT20_BONE,
-    edges=tuple((v, p) for v, p in enumerate(_KINECT20_BONE) if v != p),
-    centre=2,
-    spine=1,
-    shoulders=(4, 8),
-    pairs=((4, 8), (5, 9), (6, 10), (7, 11), (12, 16), (13, 17), (14, 18), (15, 19)),
-)
-
-SKELETONS: dict[str, Skeleton] = {s.name: s for s in (NTU25, KINECT20)}
-
-
-def get(name: str | Skeleton) -> Skeleton:
-    """The skeleton of that name; an unknown name raises `SettingsError` with the nearest one."""
-    if isinstance(name, Skeleton):
-        return name
-    if name not in SKELETONS:
-        raise SettingsError(f"unknown skeleton '{name}'{nearest(name, SKELETONS)}")
-    return SKELETONS[name]
-
-
-def _kinect20_to_ntu25() -> np.ndarray:
-    weights = np.zeros((25, 20), np.float32)
-    for joint in (0, 1, *range(3, 20)):
-        weights[joint, joint] = 1
-    weights[20, 2] = 1  # spine at shoulders = shoulder centre
-    weights[2, 2], weights[2, 3] = 2 / 3, 1 / 3  # neck: a third of the way to the head
-    weights[[21, 22], 7] = 1  # Kinect v1 sees no fingers: tip and thumb stay in the hand
-    weights[[23, 24], 11] = 1
-    return weights
-
-
-_MAPS = {("kinect20", "ntu25"): _kinect20_to_ntu25}
-
-
-def mapping(source: Skeleton, target: Skeleton) -> np.ndarray:
-    """Joint weights (V_target, V_source) float32, rows sum to 1: `x_target = weights @ x_source`.
-
-    Raises `SettingsError` when no map between the two skeletons is known.
-    """
-    if source.name == target.name:
-        return np.eye(len(source), dtype=np.float32)
-    if (source.name, target.name) not in _MAPS:
-        known = ", ".join(f"{a} -> {b}" for a, b in _MAPS)
-        raise SettingsError(f"no joint map from skeleton '{source.name}' to '{target.name}'; known: {known}")
-    return _MAPS[source.name, target.name]()

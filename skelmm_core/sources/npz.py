@@ -1,0 +1,198 @@
+"""Arrays of an npz file without loading them: each a `Stored` that knows where its numbers lie.
+
+An array that was saved uncompressed (`numpy.savez`) is read in place, a slice at a time. A compressed one (`numpy.savez_compressed`) has no
+place that could be read by itself: it is unpacked once, in order, into memory, or, above `IN_MEMORY` bytes, into a file in the system's
+folder for temporary files (`TMPDIR` names another), which is removed with the last user of the arrays or at the end of the program.
+
+Headers are parsed by numpy, sizes are compared before anything is allocated, and what holds objects is refused: nothing is executed.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+import shutil
+import sys
+import tempfile
+import weakref
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from skelmm_core.errors import DataError
+from skelmm_core.sources.stored import Place, Stored
+
+IN_MEMORY = 1 << 28  # bytes that an unpacked array may take there
+COLUMN = 1 << 26  # bytes of one number, or one short text, for each clip
+HEADER = 1 << 14  # bytes from a member's begin, more than numpy's header of plain numbers ever takes
+LOCAL = 30  # bytes of a zip's local header in front of the name; bytes 26 to 30 are the lengths of name and extra field
+BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
+
+
+class Npz:
+    """The arrays of the npz file at `path`.
+
+    Raises `DataError` for a file that is missing, torn, encrypted or no npz. Whoever keeps arrays of it for later keeps this object, too:
+    an unpacked copy lives as long as it does.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        try:
+            with open(path, "rb") as file:
+                if file.read(6) == np.lib.format.MAGIC_PREFIX:
+                    raise DataError(f"'{path}' is a single array; expected an npz of several, as numpy.savez writes it")
+            with zipfile.ZipFile(path) as archive:
+                entries = archive.infolist()
+        except FileNotFoundError as problem:
+            raise DataError(f"no file at '{path}'") from problem
+        except BROKEN as problem:
+            raise self._unreadable(problem) from problem
+        self._entries = {e.filename.removesuffix(".npy"): e for e in entries if e.filename.endswith(".npy")}
+        if len({e.filename for e in entries}) < len(entries):
+            raise DataError(f"'{path}' has several arrays of one name; save it again with numpy.savez")
+        self._arrays: dict[str, Stored] = {}
+        self._scratch: Path | None = None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._entries
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def described(self, name: str) -> Stored:
+        """Type and shape of an array, checked against the bytes that it has; its numbers can be read only if it is not compressed."""
+        entry, begin = self._entries[name], 0
+        try:
+            if entry.flag_bits & 1:
+                raise ValueError(f"'{name}' is encrypted")
+            if entry.compress_type == zipfile.ZIP_STORED:
+                begin = _begin(self.path, entry)
+                with open(self.path, "rb") as file:
+                    file.seek(begin)
+                    head = file.read(min(HEADER, entry.file_size))
+            else:
+                with zipfile.ZipFile(self.path) as archive, archive.open(entry) as member:
+                    head = member.read(HEADER)
+        except BROKEN as problem:
+            raise self._unreadable(problem) from problem
+        length, grid, fortran, dtype = self._header(name, head)
+        found = Stored(str(self.path), dtype.str, grid, fortran, (), Place(begin + length, entry.file_size - length))
+        if found.size != entry.file_size - length:
+            raise DataError(
+                f"'{self.path}': '{name}' is announced as {found}, {found.size} bytes, and has {entry.file_size - length}; it was cut "
+                "short or changed: save it again"
+            )
+        return found
+
+    def __getitem__(self, name: str) -> Stored:
+        """An array whose numbers can be read, unpacked here if it was compressed."""
+        if name not in self._arrays:
+            found = self.described(name)
+            packed = self._entries[name].compress_type != zipfile.ZIP_STORED
+            self._arrays[name] = self._unpacked(name, found) if packed else found
+        return self._arrays[name]
+
+    def column(self, name: str) -> np.ndarray:
+        """All numbers or texts of an array with a few bytes per clip; one of more than 64 MiB raises `DataError`. Bytes become text."""
+        found = self.described(name)
+        if found.size > COLUMN:
+            raise DataError(f"'{self.path}': '{name}' is {found}, {found.size} bytes; at most {COLUMN} are expected of one value per clip")
+        content = Stored(self[name].path, "|u1", (found.size,), False, (), self[name].content)  # as bytes, to keep all digits
+        values = np.frombuffer(content.load(), found.dtype).reshape(found.grid, order="F" if found.fortran else "C")
+        values = values.astype(values.dtype.newbyteorder("="))
+        if found.kind == "U" and values.size and np.ascontiguousarray(values).view(np.uint32).max() > sys.maxunicode:
+            raise DataError(f"'{self.path}': '{name}' holds numbers that stand for no character; save it again")
+        try:
+            return np.char.decode(values, "utf-8") if found.kind == "S" else values
+        except UnicodeDecodeError as problem:
+            raise DataError(f"'{self.path}': '{name}' holds bytes that are not UTF-8 ({problem})") from problem
+
+    def _header(self, name: str, head: bytes) -> tuple[int, tuple[int, ...], bool, np.dtype]:
+        """Length of the header, shape, whether the first axis is the fastest, and type."""
+        file = io.BytesIO(head)
+        try:
+            version = np.lib.format.read_magic(file)
+            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+            grid, fortran, dtype = reader(file)
+        except Exception as problem:  # numpy parses the header as Python text: SyntaxError, ValueError, TypeError, RecursionError, ...
+            raise self._unreadable(ValueError(f"'{name}': {str(problem)[:200]}")) from problem
+        if dtype.kind not in "fiubUS" or not dtype.itemsize or any(type(n) is not int or n < 0 for n in grid):
+            raise self._unreadable(ValueError(f"'{name}' holds {str(dtype)[:100]} {str(grid)[:100]}"))
+        return file.tell(), grid, fortran, dtype
+
+    def _unpacked(self, name: str, array: Stored) -> Stored:
+        header = self._entries[name].file_size - array.size
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(self._entries[name]) as member:
+                member.read(header)
+                if array.size <= IN_MEMORY:
+                    return Stored(array.path, array.dtype, array.grid, array.fortran, (), _exactly(member, array.size))
+                target = self._room(name, array.size) / f"{len(self._arrays)}.raw"
+                with open(target, "wb") as file:
+                    shutil.copyfileobj(member, file, 1 << 20)  # raises at the end if the checksum is another
+                    if file.tell() != array.size:
+                        raise ValueError(f"'{name}': expected {array.size} bytes, found {file.tell()}")
+                return Stored(str(target), array.dtype, array.grid, array.fortran, (), Place(0, array.size))
+        except BROKEN as problem:
+            raise self._unreadable(problem) from problem
+
+    def _room(self, name: str, size: int) -> Path:
+        """The folder for unpacked arrays; a disk that can't take `size` bytes more raises `DataError`."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="skelmm-"))
+            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
+        free = shutil.disk_usage(self._scratch).free
+        if size > free:
+            raise DataError(
+                f"'{self.path}': '{name}' is compressed and takes {size >> 20} MiB unpacked; '{self._scratch.parent}' has {free >> 20}: "
+                "set TMPDIR to a folder with more room, or save the arrays with numpy.savez"
+            )
+        return self._scratch
+
+    def _unreadable(self, problem: Exception) -> DataError:
+        return DataError(f"can't read '{self.path}': {problem}; save plain arrays with numpy.savez, names as str, not object")
+
+
+def rows(array: Stored, begin: int, end: int) -> Stored:
+    """The entries begin .. end along the first axis of an array, without reading them."""
+    shape = (end - begin, *array.grid[1:])
+    step = math.prod(array.grid[1:]) * np.dtype(array.dtype).itemsize
+    first, length = begin * step, (end - begin) * step
+    content = array.content
+    place = content[first : first + length] if isinstance(content, bytes) else Place(content.offset + first, length)
+    return Stored(array.path, array.dtype, shape, False, (), place)
+
+
+def in_order(arrays: Iterable[tuple[str, Stored]], path: Path) -> None:
+    """Raises `DataError` for an array that lies with its first axis fastest, since no clip of it could be read by itself."""
+    for name, array in arrays:
+        if array.fortran and len(array.grid) > 1:
+            raise DataError(f"'{path}': '{name}' is stored with its first axis fastest; save numpy.ascontiguousarray of it")
+
+
+def _begin(path: Path, entry: zipfile.ZipInfo) -> int:
+    """Where the bytes of a member that is not compressed begin, from the local header in front of them."""
+    with open(path, "rb") as file:
+        file.seek(entry.header_offset)
+        local = file.read(LOCAL)
+        name = int.from_bytes(local[26:28], "little")
+        begin = entry.header_offset + LOCAL + name + int.from_bytes(local[28:30], "little")
+        known = file.read(name).decode("utf-8" if entry.flag_bits & 0x800 else "cp437")
+        if local[:4] != b"PK\3\4" or known != entry.orig_filename or local[8:10] != b"\0\0" or entry.compress_size != entry.file_size:
+            raise ValueError(f"the header of '{entry.filename}' is damaged")
+        if begin + entry.file_size > file.seek(0, io.SEEK_END):
+            raise ValueError(f"'{entry.filename}' is cut short")
+    return begin
+
+
+def _exactly(file: BinaryIO, size: int) -> bytes:
+    """`size` bytes and not one more; at the file's end its checksum is compared."""
+    data = file.read(size + 1)
+    if len(data) != size:
+        raise ValueError(f"expected {size} bytes, found {len(data)}")
+    return data
