@@ -61,7 +61,8 @@ def prepare(
     strict: bool = False,
     jobs: int = 0,
 ) -> None:
-    """Read skeleton data of a known format and write them as a clips file, with a report of what was found and left out.
+    """Read skeleton data of a known format and write them as a clips file, with a report of what was found and left out: printed, and
+    beside the clips file as .report.json and .report.html.
 
     Damaged recordings are left out and named. An interrupted run goes on where it stopped when the same command is given again.
 
@@ -73,9 +74,8 @@ def prepare(
         strict: stop at the first damaged recording.
         jobs: processes that read; 0: all cores as soon as it pays.
     """
+    from skelmm_core import audit, protocols, sources
     from skelmm_core import clips as files
-    from skelmm_core import protocols, sources
-    from skelmm_core.errors import ProtocolError
     from skelmm_core.parameters import pairs
 
     if len(paths) < 2:
@@ -84,13 +84,7 @@ def prepare(
     found = sources.read(source, format, **pairs(options))
     if found.protocol:
         protocols.check_words(found.protocol)
-    print(files.write(clips, found, strict=strict, jobs=jobs))
-    written = files.open_clips(clips)
-    try:
-        if written.protocol:
-            protocols.split(written)
-    except ProtocolError as problem:
-        print(f"warning: the file's own protocol can't be used; name another one when you train. {problem}", file=sys.stderr)
+    print(audit.keep(clips, files.write(clips, found, strict=strict, jobs=jobs)))
 
 
 def info(clips: Annotated[Path, Positional, arg(metavar="CLIPS")], protocol: str = "") -> None:
@@ -124,7 +118,7 @@ def run(
         out: folder for executed notebooks, figures, metrics, checkpoints, manifest.json and report.html.
         notebooks: comma-separated numbers or names, e.g. 02,03; empty: all.
         parameters: a parameter for every chosen notebook that has it, e.g. -p epochs=8; may be repeated.
-        jobs: notebooks at a time; 02 to 05 build on each other and run in order, so it is 01 that runs beside them.
+        jobs: notebooks at a time; 02 to 05 build on each other and run in order, so it is 00 and 01 that run beside them.
         preset: described (the paper's setting), published (its code's), small (hundreds of clips), or quick (minutes).
         seed: decides all random draws; not given: 0.
         device: auto, cpu, cuda or cuda:N.

@@ -18,14 +18,10 @@ import numpy as np
 
 from skelmm_core.clips import COLUMNS, Clips
 from skelmm_core.errors import ProtocolError, nearest
+from skelmm_core.sources.ntu_names import TRAINING_PERFORMERS
 
-# Training performers of NTU RGB+D 60 (up to 40) and 120 (all); no performer above 40 is in NTU RGB+D 60, so one list serves both.
-NTU_TRAINING_PERFORMERS = (
-    *(1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38),
-    *(45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103),
-)
 NAMED: dict[str, str] = {
-    "cross-subject": f"subject in {NTU_TRAINING_PERFORMERS}",
+    "cross-subject": f"subject in {TRAINING_PERFORMERS}",
     "cross-view": "view in (2, 3)",
     "cross-setup": "setup % 2 == 0",
     "odd-even-subjects": "subject % 2 == 1",

@@ -59,7 +59,7 @@ class WriteReport:
     def warnings(self) -> tuple[str, ...]:
         found = []
         if self.damaged:
-            found.append(f"{len(self.damaged)} damaged recordings were left out; the first: {self.damaged[0].reason}")
+            found.append(f"damaged and left out: {len(self.damaged)} of {self.clips + len(self.dropped)}; first: {self.damaged[0].reason}")
         if self.height < HEIGHTS[0] or self.height > HEIGHTS[1]:
             found.append(f"median height is {self.height:.3g} m, expected {HEIGHTS[0]} to {HEIGHTS[1]}: are these metres, and is y up?")
         if self.upright < 0.5:
@@ -283,7 +283,7 @@ def _per_class(source: Source, draft: _Draft) -> tuple[int, ...]:
     labels = draft.columns["label"]
     counts = Counter(labels)
     damaged = [d.reason for d in draft.dropped if d.damaged]
-    first = f". {len(damaged)} damaged recordings had been left out; the first: {damaged[0]}" if damaged else ""
+    first = f". Left out as damaged: {len(damaged)}; first: {damaged[0]}" if damaged else ""
     if not counts:
         raise DataError(f"{source.title}: no clip was found or all were left out; nothing to write{first}")
     for label, count in sorted(counts.items()):

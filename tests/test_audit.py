@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skelmm_core import audit, audit_page, clips, leaks, measurements, skeletons, sources
-from skelmm_core.audit import report_path
+from skelmm_core import audit, clips, drawing, skeletons, sources
+from skelmm_core.audit import leaks, measurements, page, report_path
 from skelmm_core.drawing import audit as figures
 from skelmm_core.errors import DataError
 from skelmm_core.recordings import Dropped, Recording, Source, as_given, stature
@@ -305,7 +305,7 @@ def test_two_dimensions_have_confidence_and_no_jumps(tmp_path):
     assert f"{skeleton.joints[8]} 0.17" in str(found) and "m/s" not in str(found)
     assert max(s.median for s in found.bones.values()) < 0.1, "a joint that was not found makes no bone of another length"
     assert 0.5 < found.height.median < 0.9
-    assert {caption for _, caption in audit_page.drawn(found, data)} >= {"The detector's confidence."}
+    assert {caption for _, caption in page.drawn(found, data)} >= {"The detector's confidence."}
 
 
 # JSON and page
@@ -385,6 +385,20 @@ def test_bars_of_many_classes_show_all_of_them(tmp_path):
     widths = sum(bar.get_width() for axes in figure.axes for bar in axes.patches)
     assert widths == len(data)
     assert sum(found.lengths["histogram"]["counts"]) == len(data)
+
+
+def test_a_sheet_has_a_strip_for_every_clip(tmp_path):
+    items = people()
+    items[3].joints[:] = 0  # nobody
+    items[4] = changed(items[4], joints=np.concatenate([items[4].joints, items[4].joints + [1.5, 0, 0]]), name="two $people$")
+    items[5] = changed(items[5], joints=items[5].joints[:, :1])
+    data = opened(tmp_path, items, class_names=("sit $1", "stand"))
+    figure = drawing.class_sheet(data, [3, 4, 5])
+    drawing.save(figure, tmp_path / "sheet.png")
+    drawn = {axes.get_title(loc="left").partition(":")[0].replace("\\", ""): axes for axes in figure.axes if axes.get_visible()}
+    strips = [len(axes.collections) // 2 for axes in figure.axes if axes.get_visible()]  # limbs and joints of a body in a frame
+    assert set(drawn) == {"sit $1", "stand"} and len(strips) == 3
+    assert strips[0] == 0 and strips[1] >= 4 and strips[1] % 2 == 0 and strips[2] == 1
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 1), (3, 4), (1, 1000), (7, 47)])

@@ -325,7 +325,7 @@ def test_a_killed_writer_at_any_point_goes_on_to_the_same_file(tmp_path, monkeyp
 def test_damaged_recordings_are_left_out_and_named(tmp_path):
     report = clips.write(tmp_path / "x.clips", source([*two_classes(), *changed(name="bad", joints=with_nan())[1:2]]), progress=False)
     assert report.clips == 4 and [d.name for d in report.damaged] == ["bad"]
-    assert "1 damaged recordings" in str(report) and "x of joint 3 (head) is nan" in str(report)
+    assert "damaged and left out: 1 of 5" in str(report) and "x of joint 3 (head) is nan" in str(report)
 
 
 def test_two_writers_of_one_file(tmp_path):

@@ -1,4 +1,4 @@
-"""Names of the action classes of NTU RGB+D 60 (A001-A060) and NTU RGB+D 120 (A001-A120).
+"""Names of the action classes of NTU RGB+D 60 (A001-A060) and NTU RGB+D 120 (A001-A120), and who trains in the cross-subject split.
 
 Short forms of the names that the authors list (Shahroudy et al., CVPR 2016; Liu et al., TPAMI 2019): alternatives after a slash
 and remarks in parentheses are left out. Entry i is action i + 1.
@@ -29,3 +29,9 @@ NAMES: tuple[str, ...] = (
     "step on foot", "high-five", "cheers and drink", "carry object together", "take a photo", "follow", "whisper", "exchange things",
     "support somebody", "rock-paper-scissors",
 )  # fmt: skip
+
+# Training performers of NTU RGB+D 60 (up to 40) and 120 (all); no performer above 40 is in NTU RGB+D 60, so one list serves both.
+TRAINING_PERFORMERS = (
+    *(1, 2, 4, 5, 8, 9, 13, 14, 15, 16, 17, 18, 19, 25, 27, 28, 31, 34, 35, 38),
+    *(45, 46, 47, 49, 50, 52, 53, 54, 55, 56, 57, 58, 59, 70, 74, 78, 80, 81, 82, 83, 84, 85, 86, 89, 91, 92, 93, 94, 95, 97, 98, 100, 103),
+)

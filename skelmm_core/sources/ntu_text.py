@@ -45,13 +45,28 @@ def scene(text: bytes, where: str, most: int = MOST_BODIES, with_ids: bool = Fal
     Raises `DataError` naming `where` and the frame (from 0) for text that is not numbers, ends early, goes on after the last frame, or
     has another joint count.
     """
-    plain = ntu_plain.read(text, most)
-    counts, first, values = plain if plain and len(plain[0]) < MOST_FRAMES else _numbers(text, where, most)
-    kept = np.minimum(counts, most)
-    frame = np.repeat(np.arange(len(counts)), kept)  # (R,)
-    rank = np.arange(len(frame)) - np.repeat(np.cumsum(kept) - kept, kept)
+    plain = ntu_plain.read([text], most)
+    return _scene(text, plain[0] if plain and len(plain[0][0]) < MOST_FRAMES else _numbers(text, where, most), most, with_ids)
+
+
+def scenes(texts: Sequence[bytes], most: int = MOST_BODIES, with_ids: bool = False) -> list[Scene] | None:
+    """`scene` of each text, faster; None if one of them is damaged or of an unusual layout."""
+    plain = ntu_plain.read(texts, most)
+    if not plain or max(len(counts) for counts, _, _ in plain) >= MOST_FRAMES:
+        return None
+    return [_scene(text, bodies, most, with_ids) for text, bodies in zip(texts, plain, strict=True)]
+
+
+def _scene(text: bytes, bodies: ntu_plain.Bodies, most: int, with_ids: bool) -> Scene:
+    counts, first, joints = bodies
+    if counts.max(initial=0) <= 1:
+        frame, rank = counts.nonzero()[0], np.zeros(len(first), np.int64)
+    else:
+        kept = np.minimum(counts, most)
+        frame = np.repeat(np.arange(len(counts)), kept)  # (R,)
+        rank = np.arange(len(frame)) - np.repeat(np.cumsum(kept) - kept, kept)
     ids = [text[i : i + 40].split(None, 1)[0] for i in first.tolist()] if with_ids else ()
-    return Scene(len(counts), counts, values, frame, rank, ids)
+    return Scene(len(counts), counts, joints, frame, rank, ids)
 
 
 def _numbers(text: bytes, where: str, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from skelmm_core.errors import DataError
-from skelmm_core.protocols import NTU_TRAINING_PERFORMERS
 from skelmm_core.sources.ntu import NAME
-from skelmm_core.sources.ntu_names import NAMES
+from skelmm_core.sources.ntu_names import NAMES, TRAINING_PERFORMERS
 
 TRAIN, TEST, VALIDATION = 1, 2, 3
 LABELS = 10_000  # labels from here on are damage, not classes
@@ -25,7 +24,7 @@ RULES: dict[str, Callable[[dict[str, int]], bool]] = {  # the training parts of 
     "cross-setup": lambda numbers: numbers["setup"] % 2 == 0,
 }
 HINTS = {"xsub": "cross-subject", "xview": "cross-view", "xset": "cross-setup"}  # what the field calls them
-_PERFORMERS = frozenset(NTU_TRAINING_PERFORMERS)
+_PERFORMERS = frozenset(TRAINING_PERFORMERS)
 
 
 def stem(name: str) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from pathlib import Path
 
-from skelmm_core import audit_text, html
-from skelmm_core.audit import Audit
+from skelmm_core import html
+from skelmm_core.audit import Audit, text
 from skelmm_core.clips import Clips
 from skelmm_core.drawing import audit as figures
 from skelmm_core.drawing.canvas import Picture
@@ -34,7 +34,7 @@ def page(audit: Audit, clips: Clips) -> str:
         parts.append('<p class="note">Generated motion: nobody performed these clips.</p>')
     parts += _warnings(audit)
     parts += ["<h2>What the file holds</h2>", html.table(("what", "value"), (_row(line) for line in audit.opening[1:]))]
-    parts += ["<h2>What was found</h2>", html.table(("what", "value"), audit_text.findings(audit)), *_worst(audit)]
+    parts += ["<h2>What was found</h2>", html.table(("what", "value"), text.findings(audit)), *_worst(audit)]
     parts += ["<h2>Train and test</h2>", *_splits(audit)]
     parts += [html.figure(png(figure), caption) for figure, caption in drawn(audit, clips)]
     parts += ["<h2>What was left out</h2>", *_left_out(audit)]
@@ -92,12 +92,10 @@ def _worst(audit: Audit) -> Iterator[str]:
         ("bones that change their length", audit.odd_bones, "variation"), ("heights", audit.odd_heights, f"height ({audit.unit})"),
     ):  # fmt: skip
         if finding.worst:
-            rows = [
-                (name, audit_text.percent(v) if quantity in ("share", "variation") else f"{v:.2f}", what) for name, v, what in finding.worst
-            ]
+            rows = [(name, text.percent(v) if quantity in ("share", "variation") else f"{v:.2f}", what) for name, v, what in finding.worst]
             of = f", the worst {len(rows)}" if len(rows) < finding.clips else ""
             table = html.table(("clip", quantity, ""), rows, numbers=(1,))
-            yield html.folded(f"{title}: {audit_text.clips(finding.clips)}{of}", table)
+            yield html.folded(f"{title}: {text.clips(finding.clips)}{of}", table)
     if audit.duplicates:
         yield html.folded(
             f"the same coordinates: {len(audit.duplicates)} groups", _some(("clips",), ((", ".join(g),) for g in audit.duplicates))
@@ -111,7 +109,7 @@ def _splits(audit: Audit) -> Iterator[str]:
         if part.problem:
             yield f'<p class="note">{escape(name)} can\'t be used: {html.text(part.problem)}</p>'
             continue
-        rows.append((name, part.train, part.test, audit_text.per_class(part), len(part.leaks), audit_text.shared(part)))
+        rows.append((name, part.train, part.test, text.per_class(part), len(part.leaks), text.shared(part)))
     head = ("protocol", "train", "test", "of each class", "leaks", "what the test part shares with the training part")
     yield html.table(head, rows, numbers=(1, 2, 3, 4)) if rows else "<p>No named protocol fits; give an expression with --protocol.</p>"
     for part in audit.protocols:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from skelmm_core.leaks import FEW
-from skelmm_core.measurements import JUMP
+from skelmm_core.audit.leaks import FEW
+from skelmm_core.audit.measurements import JUMP
 
 if TYPE_CHECKING:
     from skelmm_core.audit import Audit, Finding, Spread
-    from skelmm_core.leaks import Parts
+    from skelmm_core.audit.leaks import Parts
 
 NAMED = 3  # clips that a line names
 MOST = 5  # lines of one kind

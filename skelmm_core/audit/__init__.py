@@ -16,10 +16,11 @@ from typing import Any
 
 import numpy as np
 
-from skelmm_core import audit_text, leaks, measurements, summary
+from skelmm_core import summary
+from skelmm_core.audit import leaks, measurements, text
+from skelmm_core.audit.measurements import Measured
 from skelmm_core.clips import Clips, open_clips
 from skelmm_core.files import replacing
-from skelmm_core.measurements import Measured
 from skelmm_core.writing import WriteReport
 
 WORST = 20  # clips that a finding names
@@ -108,7 +109,7 @@ class Audit:
 
     @cached_property
     def warnings(self) -> tuple[str, ...]:
-        return audit_text.warnings(self)
+        return text.warnings(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -117,7 +118,7 @@ class Audit:
         return values | {"warnings": self.warnings}
 
     def __str__(self) -> str:
-        return audit_text.text(self)
+        return text.text(self)
 
 
 def audit(clips: Clips, written: WriteReport | None = None, protocol: str = "") -> Audit:
@@ -171,13 +172,13 @@ def keep(clips_path: str | Path, written: WriteReport | None = None) -> Audit:
 
     Raises `DataError` for a file that can't be read, or a folder that can't be written.
     """
-    from skelmm_core import audit_page  # needs the drawing libraries
+    from skelmm_core.audit import page  # needs the drawing libraries
 
     clips = open_clips(clips_path)
     found = audit(clips, written)
     with replacing(report_path(clips_path, "json")) as file:
         file.write(json.dumps(found.to_dict(), indent=1, allow_nan=False, ensure_ascii=False).encode())
-    audit_page.write(report_path(clips_path, "html"), found, clips)
+    page.write(report_path(clips_path, "html"), found, clips)
     return found
 
 
