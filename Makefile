@@ -1,4 +1,4 @@
-# make run | make test | make smoke | make lab; options go into ARGS, e.g. make run ARGS="--notebooks 02,03 -p epochs=8"
+# make run | make test | make smoke | make formats | make lab; options go into ARGS, e.g. make run ARGS="--notebooks 02,03 -p epochs=8"
 PYTHON ?= python3.11
 VENV ?= .venv
 OUT ?= outputs/run
@@ -6,9 +6,9 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
 
-.PHONY: run test smoke lab
+.PHONY: run test smoke formats lab
 
-run: $(VENV)/installed  ## notebooks 01-05 on the built-in sample, a report at the end
+run: $(VENV)/installed  ## notebooks 00-05 on the built-in sample, a report at the end
 	$(BIN)/skelmm run --data sample --out $(OUT) --preset quick $(ARGS)
 
 test: $(VENV)/installed  ## all tests; set SKELMM_SHARED to the folder with real data to run those too
@@ -16,6 +16,9 @@ test: $(VENV)/installed  ## all tests; set SKELMM_SHARED to the folder with real
 
 smoke: $(VENV)/installed  ## the whole pipeline at toy size, in a folder that is thrown away
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(BIN)/skelmm run --data sample --out "$$folder/run" --smoke $(ARGS)
+
+formats: $(VENV)/installed  ## every reader of a file format on generated files, and on real data where SKELMM_SHARED is set
+	$(BIN)/python -m benchmarks.formats $(ARGS)
 
 lab: $(VENV)/installed-lab  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks $(ARGS)

@@ -73,6 +73,9 @@ def load(
 ) -> Batches:
     """Clips `indices`, smoothed, resampled to `frames` frames and view-normalised, on `device`.
 
+    There is room for as many bodies as any clip of the file has, so that all parts of a data set are seen alike: where encoders average
+    empty bodies in, a part with room for two gives other features than one with room for one.
+
     Args:
         skeleton: ``"native"`` keeps the file's joints; a name (``"ntu25"``), or whatever `skeletons.get` takes, maps them there first.
         view: ``"frame"`` centres and turns every frame of every body by itself, as published; ``"clip"`` moves and turns a whole
@@ -91,7 +94,7 @@ def load(
     indices = np.asarray(indices, np.int64)
     if not len(indices):
         raise DataError("no clips to load: the list of clip numbers is empty")
-    bodies = int(clips.bodies[indices].max())
+    bodies = int(clips.bodies.max())
     joints = torch.empty(len(indices), 3, frames, len(target), bodies, device=device)
     for begin in range(0, len(indices), chunk):
         part = slice(begin, begin + chunk)

@@ -316,9 +316,14 @@ def test_load_agrees_with_the_slow_way(tmp_path, skeleton, chunk):
     assert found.index.tolist() == chosen.tolist() and found.skeleton == skeleton and len(found) == 5
 
 
-def test_load_without_second_bodies_has_room_for_one(tmp_path):
+def test_all_parts_of_a_file_have_room_for_the_same_bodies(tmp_path):
+    """One clip with a second body anywhere in the file must not make features of train and test differ."""
     file, _ = write(tmp_path / "noise.clips")
-    assert batches.load(file, np.array([0, 2]), frames=8).joints.shape == (2, 3, 8, 25, 1)
+    alone = np.flatnonzero(file.bodies == 1)
+    assert 0 < len(alone) < len(file)
+    part, whole = batches.load(file, alone, frames=8), batches.load(file, np.arange(len(file)), frames=8)
+    assert part.joints.shape == (len(alone), 3, 8, 25, 2) and torch.equal(part.joints, whole.joints[alone])
+    assert not part.joints[..., 1].any()
 
 
 def test_load_maps_joints_first(tmp_path):

@@ -49,8 +49,11 @@ class _Track:
 
 def as_published(scene: Scene) -> Chosen:
     """The first two bodies of each frame; a frame without a body is zeros, so T is always that of the file. M is 2 if any frame has two."""
-    kept = scene.rank < BODIES
-    joints = _placed(scene.rank[kept], scene.frame[kept], scene.joints[kept], scene.frames)
+    rank, frame, rows = scene.rank, scene.frame, scene.joints
+    if rank.max(initial=0) >= BODIES:
+        kept = rank < BODIES
+        rank, frame, rows = rank[kept], frame[kept], rows[kept]
+    joints = _placed(rank, frame, rows, scene.frames)
     changes = {
         f"bodies beyond number {BODIES} of a frame": int(np.maximum(scene.counts - BODIES, 0).sum()),
         "frames without a body, left as zeros": int((scene.counts == 0).sum()),

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from skelmm_core.errors import DataError, SettingsError, nearest
-from skelmm_core.recordings import Dropped, Recording, Source
+from skelmm_core.recordings import Dropped, Found, Recording, Source
 from skelmm_core.skeletons import NTU25
 from skelmm_core.sources import members, ntu_text
 from skelmm_core.sources.bodies import BODIES, as_published, tracked
@@ -28,6 +29,7 @@ SEVERAL = True
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 ABOUT = "skelmm.json"
 CHOICES = ("as-published", "tracked")
+TOGETHER, MANY = 4, 1000  # files that are read together, which is faster, where there are many
 
 
 def recognise(path: Path) -> bool:
@@ -69,8 +71,8 @@ def read(path: Path | tuple[Path, ...], incomplete: str | Path = "", bodies: str
         frame_rate=float(about.get("frame_rate", 30.0)),
         protocol=about.get("protocol", "cross-subject"),
         fingerprint=members.fingerprint(found, "ntu", sorted(about.items()), sorted(left_out), bodies),
-        items=found,
-        read=partial(_recording, left_out, bodies),
+        items=found if len(found) < MANY else [Files(tuple(found[i : i + TOGETHER])) for i in range(0, len(found), TOGETHER)],
+        read=partial(_found, left_out, bodies),
     )
 
 
@@ -79,12 +81,45 @@ def parse(text: bytes, where: str) -> np.ndarray:
     return as_published(ntu_text.scene(text, where, BODIES)).joints
 
 
-def _recording(left_out: frozenset[str], bodies: str, member: members.Member) -> Recording | Dropped:
+@dataclass(frozen=True)
+class Files:
+    """Some files that are read together. A damaged one among them doesn't raise: it becomes a `Dropped`."""
+
+    members: tuple[members.Member, ...]
+
+    @property
+    def stem(self) -> str:
+        return f"{self.members[0].stem} to {self.members[-1].stem}"
+
+
+def _found(left_out: frozenset[str], bodies: str, item: members.Member | Files) -> Found | list[Found]:
+    if isinstance(item, members.Member):
+        return _recording(left_out, bodies, item)
+    wanted = [m for m in item.members if m.stem not in left_out]
+    try:
+        scenes = ntu_text.scenes([m.read() for m in wanted], *_asked(bodies)) if wanted else []
+    except DataError:
+        scenes = None
+    known = dict(zip([m.path for m in wanted], scenes, strict=True)) if scenes else {}  # if not, something is unusual: one by one
+    found = []
+    for member in item.members:
+        try:
+            found.append(_recording(left_out, bodies, member, known.get(member.path)))
+        except DataError as problem:
+            found.append(Dropped(member.stem, str(problem), damaged=True))
+    return found
+
+
+def _asked(bodies: str) -> tuple[int, bool]:
+    """How many bodies of a frame are needed, and whether with their ids."""
+    return (ntu_text.MOST_BODIES, True) if bodies == "tracked" else (BODIES, False)
+
+
+def _recording(left_out: frozenset[str], bodies: str, member: members.Member, scene: ntu_text.Scene | None = None) -> Found:
     if member.stem in left_out:
         return Dropped(member.stem, "listed as incomplete")
-    text, by_id = member.read(), bodies == "tracked"
-    scene = ntu_text.scene(text, member.path, ntu_text.MOST_BODIES if by_id else BODIES, by_id)
-    chosen = tracked(scene, member.path) if by_id else as_published(scene)
+    scene = scene or ntu_text.scene(member.read(), member.path, *_asked(bodies))
+    chosen = tracked(scene, member.path) if bodies == "tracked" else as_published(scene)
     if chosen.reason:
         return Dropped(member.stem, chosen.reason)
     numbers = _numbers(member.path, member.stem)

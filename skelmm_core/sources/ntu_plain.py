@@ -40,11 +40,10 @@ def read(texts: Sequence[bytes], most: int) -> list[Bodies] | None:
     texts = [t if t.endswith(b"\n") else t + b"\n" for t in texts]
     text = texts[0] if len(texts) == 1 else b"".join(texts)
     codes = np.frombuffer(text, np.uint8)
-    exponents = _exponents(text)
-    found = None if exponents is None else _separators(text, codes, exponents)
+    found = _separators(text, codes)
     if found is None:
         return None
-    blank, ends = found
+    blank, ends, exponents = found
     starts = np.concatenate([[0], ends[:-1] + 1])
     offsets = np.cumsum([0, *map(len, texts)])
     bodies = _bodies(text, codes, starts, _fields(blank, ends), offsets[:-1])
@@ -53,7 +52,7 @@ def read(texts: Sequence[bytes], most: int) -> list[Bodies] | None:
     frames, counts, heads = bodies
     if counts.max(initial=0) > most:
         heads = heads[np.arange(len(heads)) - np.repeat(np.cumsum(counts) - counts, counts) < most]
-    joints = _joints(text, codes, starts.take(heads[:, None] + np.arange(2, 2 + JOINTS)).ravel(), blank, exponents[:, 0])
+    joints = _joints(text, codes, starts.take(heads[:, None] + np.arange(2, 2 + JOINTS)).ravel(), blank, exponents)
     if joints is None:
         return None
     first, kept = starts.take(heads), np.cumsum(np.minimum(counts, most))
@@ -65,25 +64,9 @@ def read(texts: Sequence[bytes], most: int) -> list[Bodies] | None:
     return parts
 
 
-def _exponents(text: bytes) -> np.ndarray | None:
-    """(n, 2) where numbers with an exponent begin and end, in order; None for what looks like one and is none, or for very many."""
-    found = []
-    for letter in (b"e", b"E"):
-        place = text.find(letter)
-        while place >= 0:
-            near = max(0, place - 40)
-            begin = max(text.rfind(b" ", near, place), text.rfind(b"\n", near, place)) + 1
-            number = WITH_EXPONENT.match(text, begin)
-            if not number or number.end() <= place or len(found) == EXPONENTS:
-                return None
-            found.append(number.span())
-            place = text.find(letter, number.end())
-    return np.array(sorted(found), np.int64).reshape(-1, 2)
-
-
-def _separators(text: bytes, codes: np.ndarray, exponents: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+def _separators(text: bytes, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
     """The places of spaces and newlines as bits (words,) uint64, the first character lowest, a word or more left over behind the text;
-    and where lines end (lines,). None unless they stand one by one among characters of numbers."""
+    where lines end (lines,); and where numbers with an exponent begin. None unless they stand one by one among characters of numbers."""
     bits = np.zeros((2, (len(codes) >> 6) + 2), "<u8")  # spaces and newlines; all that is no digit, dot, minus sign or "/"
     octets, ends = bits.view(np.uint8), []
     for begin in range(0, len(codes), BLOCK):
@@ -96,15 +79,37 @@ def _separators(text: bytes, codes: np.ndarray, exponents: np.ndarray) -> tuple[
     blank, other = bits
     ends = ends[0] if len(ends) == 1 else np.concatenate(ends)
     other ^= blank
-    if other.any():  # exponents, and carriage returns in front of newlines?
-        known = len(exponents) + sum(text.count(b"+", begin, end) for begin, end in exponents.tolist())
+    exponents = []
+    if other.any():  # are they exponents, and carriage returns in front of newlines?
+        exponents = _exponents(text)
+        if exponents is None:
+            return None
+        known = len(exponents) + sum(text.count(b"+", begin, end) for begin, end in exponents)
         known += np.count_nonzero((codes[ends - 1] == RETURN) & (codes[ends - 2] >= MINUS) & (ends > 1))
         if known != np.bitwise_count(other).sum(dtype=np.int64):
             return None
     behind = blank << ONE
     behind[1:] |= blank[:-1] >> (WORD - ONE)
     behind &= blank
-    return None if behind.any() or blank[0] & ONE or b"/" in text else (blank, ends)
+    if behind.any() or blank[0] & ONE or b"/" in text:
+        return None
+    return blank, ends, np.array([begin for begin, _ in exponents], np.int64)
+
+
+def _exponents(text: bytes) -> list[tuple[int, int]] | None:
+    """Where numbers with an exponent begin and end, in order; None for what looks like one and is none, or for very many."""
+    found = []
+    for letter in (b"e", b"E"):
+        place = text.find(letter)
+        while place >= 0:
+            near = max(0, place - 40)
+            begin = max(text.rfind(b" ", near, place), text.rfind(b"\n", near, place)) + 1
+            number = WITH_EXPONENT.match(text, begin)
+            if not number or number.end() <= place or len(found) == EXPONENTS:
+                return None
+            found.append(number.span())
+            place = text.find(letter, number.end())
+    return sorted(found)
 
 
 def _fields(blank: np.ndarray, ends: np.ndarray) -> np.ndarray:
