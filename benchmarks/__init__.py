@@ -1,0 +1,36 @@
+"""What skelmm's speed is measured by: `python -m benchmarks` runs the modules of `MODULES` and ends in a table.
+
+Each has a function ``measure(quick) -> list[Row]`` that compares a plain way with ours, on this machine and in one run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MODULES = {
+    "parsing": "benchmarks.parsing",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """Seconds that the plain way and ours take for the same. goal: times that ours should be faster, None where nothing is promised or
+    this machine, or a quick run, can't tell. ratio: the median of the ratios of pairs that ran one after the other."""
+
+    name: str
+    plain_s: float
+    fast_s: float
+    ratio: float
+    goal: float | None = None
+    note: str = ""
+
+    @property
+    def missed(self) -> bool:
+        return self.goal is not None and self.ratio < self.goal
+
+    def __str__(self) -> str:
+        goal = "-" if self.goal is None else f"{self.goal:g}"
+        return f"{self.name:<44} {self.plain_s:10.5f} {self.fast_s:10.5f} {self.ratio:7.1f} {goal:>5}" + (" MISSED" if self.missed else "")
+
+
+HEAD = f"{'name':<44} {'plain_s':>10} {'fast_s':>10} {'ratio':>7} {'goal':>5}"

@@ -131,7 +131,10 @@ def test_a_protocol_that_the_data_do_not_allow_is_told_when_they_are_prepared(tm
     assert "clips       4," in said and re.search("warning: .*subject == 3.*(empty|used)", said)
     assert "subject == 3 (its own): can't be used" in call(capsys, "info", tmp_path / "x.clips")
     said = call(capsys, "prepare", tmp_path / "x.npz", tmp_path / "x.clips", "-p", "protocol=subject == 1")
-    assert not re.search("warning: .*(empty|used)", said) and {p.name for p in tmp_path.iterdir()} >= {"x.clips.report.json", "x.clips.report.html"}
+    assert not re.search("warning: .*(empty|used)", said) and {p.name for p in tmp_path.iterdir()} >= {
+        "x.clips.report.json",
+        "x.clips.report.html",
+    }
     before = (tmp_path / "x.clips").read_bytes()
     for wrong, hint in (("cros-view", "did you mean 'cross-view'"), ("subjct == 1", "did you mean 'subject'")):
         assert hint in refused(capsys, "prepare", tmp_path / "x.npz", tmp_path / "x.clips", "-p", f"protocol={wrong}")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from writers import ctrgcn as writer
 from writers import npz as npz_writer
 
-from skelmm_core import clips, protocols, sources
+from skelmm_core import clips, protocols
 from skelmm_core.errors import DataError
 from skelmm_core.recordings import Dropped, Recording
 from skelmm_core.sources import ctrgcn, generic_npz, npz
@@ -197,7 +197,8 @@ def test_hostile_headers(tmp_path, compression, content, words):
 def test_arrays_of_every_kind_come_back(tmp_path):
     arrays = dict(
         half=np.arange(6, dtype=np.float16), big=np.arange(6, dtype=">f8").reshape(2, 3), whole=np.arange(6, dtype=">i4"), none=np.zeros(0),
-        text=np.array(["a", "\u00fc"]), bytes=np.array(["\u00fc".encode()]), turned=np.asfortranarray(np.arange(6.0).reshape(2, 3)), one=np.array(0.1),
+        text=np.array(["a", "\u00fc"]), bytes=np.array(["\u00fc".encode()]),
+        turned=np.asfortranarray(np.arange(6.0).reshape(2, 3)), one=np.array(0.1),
     )  # fmt: skip
     for save in (np.savez, np.savez_compressed):
         save(tmp_path / "x.npz", **arrays)

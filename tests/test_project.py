@@ -149,7 +149,7 @@ def test_everything_that_is_imported_is_declared():
     declared = {name_of(r) for r in PROJECT["project"]["dependencies"]}
     extras = {name_of(r) for r in PROJECT["project"]["optional-dependencies"]["test"]}
     owners = metadata.packages_distributions()
-    ours = {"skelmm_core", "conftest", "writers", *(p.stem for p in (ROOT / "tests").glob("*.py"))}
+    ours = {"skelmm_core", "conftest", "writers", "benchmarks", *(p.stem for p in (ROOT / "tests").glob("*.py"))}
     through = {"mpl_toolkits": "matplotlib", "IPython": "ipykernel", "traitlets": "ipykernel"}  # come with what is declared
     for folder, allowed in (("skelmm_core", declared), ("tests", declared | extras)):
         for path in sorted((ROOT / folder).rglob("*.py")):

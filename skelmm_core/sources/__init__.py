@@ -21,11 +21,13 @@ FORMATS: dict[str, str] = {
     "sample": "skelmm_core.sources.sample",
     "ntu": "skelmm_core.sources.ntu",
     "pyskl": "skelmm_core.sources.pyskl",
+    "ctrgcn": "skelmm_core.sources.ctrgcn",
     "crosclr": "skelmm_core.sources.crosclr",
     "nucla": "skelmm_core.sources.nucla",
     "utd-mhad": "skelmm_core.sources.utd_mhad",
     "pku-mmd": "skelmm_core.sources.pku_mmd",
     "kinetics": "skelmm_core.sources.kinetics",
+    "bvh": "skelmm_core.sources.bvh",
     "npz": "skelmm_core.sources.generic_npz",
 }
 

@@ -29,7 +29,7 @@ SEVERAL = True
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 ABOUT = "skelmm.json"
 CHOICES = ("as-published", "tracked")
-TOGETHER, MANY = 4, 1000  # files that are read together, which is faster, where there are many
+MANY, TOGETHER, VOLUME = 1000, 8, 1 << 21  # where there are so many files, up to 8 and 2 MiB are read together, which is faster
 
 
 def recognise(path: Path) -> bool:
@@ -71,7 +71,7 @@ def read(path: Path | tuple[Path, ...], incomplete: str | Path = "", bodies: str
         frame_rate=float(about.get("frame_rate", 30.0)),
         protocol=about.get("protocol", "cross-subject"),
         fingerprint=members.fingerprint(found, "ntu", sorted(about.items()), sorted(left_out), bodies),
-        items=found if len(found) < MANY else [Files(tuple(found[i : i + TOGETHER])) for i in range(0, len(found), TOGETHER)],
+        items=found if len(found) < MANY else _together(found),
         read=partial(_found, left_out, bodies),
     )
 
@@ -90,6 +90,17 @@ class Files:
     @property
     def stem(self) -> str:
         return f"{self.members[0].stem} to {self.members[-1].stem}"
+
+
+def _together(found: list[members.Member]) -> list[Files]:
+    groups, group, volume = [], [], 0
+    for member in found:
+        if group and (len(group) == TOGETHER or volume + member.size > VOLUME):
+            groups.append(Files(tuple(group)))
+            group, volume = [], 0
+        group.append(member)
+        volume += member.size
+    return [*groups, Files(tuple(group))]
 
 
 def _found(left_out: frozenset[str], bodies: str, item: members.Member | Files) -> Found | list[Found]:

@@ -84,9 +84,9 @@ def _separators(text: bytes, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray,
         exponents = _exponents(text)
         if exponents is None:
             return None
-        known = len(exponents) + sum(text.count(b"+", begin, end) for begin, end in exponents)
-        known += np.count_nonzero((codes[ends - 1] == RETURN) & (codes[ends - 2] >= MINUS) & (ends > 1))
-        if known != np.bitwise_count(other).sum(dtype=np.int64):
+        unknown = int(np.bitwise_count(other).sum(dtype=np.int64)) - len(exponents)
+        unknown -= sum(text.count(b"+", begin, end) for begin, end in exponents)
+        if unknown and unknown != np.count_nonzero((codes[ends - 1] == RETURN) & (codes[ends - 2] >= MINUS) & (ends > 1)):
             return None
     behind = blank << ONE
     behind[1:] |= blank[:-1] >> (WORD - ONE)

@@ -1,0 +1,175 @@
+"""BVH motion capture: a folder, zip or tar of `.bvh` files, one clip each, brought to joints of a skeleton by forward kinematics.
+
+Files of different hierarchies may lie together as long as every joint of the target skeleton is found in each (see `bvh_names`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+
+from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.recordings import Recording, Source
+from skelmm_core.skeletons import Skeleton
+from skelmm_core.sources import bvh_names, bvh_text, members
+
+HOLDS = "BVH motion capture: .bvh files in a folder, zip or tar"
+UNITS = {"m": (1.0, 0.8, 2.5), "cm": (0.01, 80, 250), "inches": (0.0254, 30, 80)}  # metres, and the heights of people's rest poses
+FIELDS = ("label", "subject", "view", "setup", "repetition")
+LONGEST = 200  # characters of a name that a pattern is tried on
+
+
+def recognise(path: Path) -> bool:
+    """Whether `path` is, or holds, a `.bvh` file."""
+    return members.holds(path, ".bvh", lambda stem: True)
+
+
+def read(
+    path: Path, map: str | Path = "", label: str = "folder", pattern: str = "", units: str = "", up: str = "y", fps: float = 0,
+    protocol: str = "",
+) -> Source:  # fmt: skip
+    """The clips of all `.bvh` files, in the order of their names.
+
+    Args:
+        map: TOML file that says which BVH joints are the joints of which skeleton (`bvh_names.table`); without it ntu25, by names in use.
+        label: ``"folder"``: a clip's class is the name of the folder that its file lies in; ``"name"``: what `pattern` says.
+        pattern: regular expression for a file's name without its ending, with groups named like columns, e.g.
+            ``(?P<subject>\\d+)_(?P<label>[a-z]+)``; of label, subject, view, setup, repetition. Names are numbered alphabetically from 1.
+        units: m, cm or inches; without it told from the height of the first file's rest pose.
+        up: axis that points up, y or z.
+        fps: frames per second of the clips; 0: the first file's. Others are brought to it by linear interpolation of joints.
+        protocol: the default train/test split.
+    """
+    if units not in ("", *UNITS) or up not in ("y", "z") or label not in ("folder", "name"):
+        raise SettingsError(
+            f"expected units={'|'.join(UNITS)}, up=y|z and label=folder|name; found units={units!r}, up={up!r}, label={label!r}"
+        )
+    if isinstance(fps, bool) or not isinstance(fps, int | float) or not 0 <= fps <= 10_000:
+        raise SettingsError(f"fps must be frames per second between 0 and 10000, found {fps!r}")
+    found = members.members(path, ".bvh")
+    if not found:
+        raise DataError(f"'{path}' holds no .bvh file")
+    target, table = bvh_names.table(map)
+    first = bvh_text.parse(found[0].read(), found[0].path)
+    facts, classes = _facts(found, path, label, pattern)
+    unit = units or _units(first, up, found[0].path)
+    rate = float(fps) or round(first.rate, 3)
+    way = Way(target, {j: tuple(a) for j, a in table.items()}, UNITS[unit][0], up, rate)
+    return Source(
+        title=f"{Path(path).stem} (BVH in {unit})",
+        skeleton=target,
+        class_names=classes,
+        frame_rate=rate,
+        protocol=str(protocol),
+        fingerprint=members.fingerprint(found, "bvh", facts, sorted(way.table.items()), target.to_dict(), unit, up, rate),
+        items=[Item(member, fact) for member, fact in zip(found, facts, strict=True)],
+        read=partial(_recording, way),
+    )
+
+
+@dataclass(frozen=True)
+class Way:
+    """From a hierarchy to a skeleton: which joints, metres per unit, the axis that points up, frames per second."""
+
+    target: Skeleton
+    table: bvh_names.Table
+    metres: float
+    up: str
+    rate: float
+
+
+@dataclass(frozen=True)
+class Item:
+    """A file, and its numbers in the order of `FIELDS`."""
+
+    member: members.Member
+    numbers: tuple[int, ...]
+
+    @property
+    def stem(self) -> str:
+        return self.member.path.removesuffix(".bvh")
+
+
+def _recording(way: Way, item: Item) -> Recording:
+    motion = bvh_text.parse(item.member.read(), item.member.path)
+    weights = bvh_names.weights(motion.names, way.target, way.table, item.member.path)
+    joints = np.einsum("vj,tjc->tvc", weights, motion.positions()) * way.metres  # (T, V, 3)
+    if way.up == "z":
+        joints = joints[..., [0, 2, 1]] * (1, 1, -1)
+    changes = {}
+    if abs(motion.rate / way.rate - 1) > 1e-3:
+        changes[f"frames at another rate than {way.rate:g} Hz, interpolated"] = len(joints)
+        joints = at_rate(joints, motion.rate, way.rate)
+    return Recording(joints[None].astype(np.float32), item.numbers[0], item.stem, *item.numbers[1:], changes=changes)
+
+
+def at_rate(joints: np.ndarray, rate: float, wanted: float) -> np.ndarray:
+    """Joints (T, V, 3) at `rate` frames per second, interpolated linearly at `wanted` over the same time."""
+    count = int((len(joints) - 1) / rate * wanted + 0.02) + 1  # frame times are written with few digits
+    place = np.minimum(np.arange(count) * (rate / wanted), len(joints) - 1)
+    low = place.astype(int)
+    share = (place - low)[:, None, None]
+    return joints[low] * (1 - share) + joints[np.minimum(low + 1, len(joints) - 1)] * share
+
+
+def _units(motion: bvh_text.Bvh, up: str, where: str) -> str:
+    rest = motion.rest()[:, "xyz".index(up)]
+    height = rest.max() - rest.min()
+    for unit, (_, low, high) in UNITS.items():
+        if low <= height <= high:
+            return unit
+    raise DataError(
+        f"'{where}': the rest pose is {height:.3g} high, no person's height in {', '.join(UNITS)}; say -p units=..., or -p up=z"
+    )
+
+
+def _facts(found: list[members.Member], path: Path, label: str, pattern: str) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
+    """Numbers of every file in the order of `FIELDS`, and the names of the classes."""
+    matched = _matcher(pattern, label)
+    words = []
+    for member in found:
+        known = matched(member)
+        if label == "folder":
+            known["label"] = PurePosixPath(member.path).parent.name or Path(path).stem
+        words.append(known)
+    classes = tuple(sorted({known["label"] for known in words}))
+    columns = [[classes.index(known["label"]) for known in words]]
+    columns += [_numbered([known.get(field) for known in words]) for field in FIELDS[1:]]
+    return list(zip(*columns, strict=True)), classes
+
+
+def _matcher(pattern: str, label: str) -> Callable[[members.Member], dict[str, str]]:
+    if not pattern:
+        if label == "name":
+            raise SettingsError("label=name needs a pattern with a group for the label, such as pattern='(?P<label>[a-z]+)_.*'")
+        return lambda member: {}
+    try:
+        compiled = re.compile(pattern)
+    except re.error as problem:
+        raise SettingsError(f"pattern '{pattern}' is no regular expression ({problem})") from problem
+    unknown = sorted(set(compiled.groupindex) - set(FIELDS))
+    if unknown or (label == "name" and "label" not in compiled.groupindex):
+        raise SettingsError(
+            f"pattern '{pattern}' must name its groups after {', '.join(FIELDS)}, with label where label=name; found {unknown}"
+        )
+
+    def match(member: members.Member) -> dict[str, str]:
+        found = compiled.fullmatch(member.stem) if len(member.stem) <= LONGEST else None
+        if not found:
+            raise DataError(f"'{member.path}' does not fit the pattern '{pattern}'; rename or remove it, or mend the pattern")
+        return {name: word for name, word in found.groupdict().items() if word is not None}
+
+    return match
+
+
+def _numbered(words: list[str | None]) -> list[int]:
+    """Numbers as they are; if any is a name, all are numbered in alphabetical order from 1; -1 is unknown."""
+    if all(word is None or (word.isdecimal() and len(word) < 9) for word in words):
+        return [-1 if word is None else int(word) for word in words]
+    order = sorted({word for word in words if word is not None})
+    return [-1 if word is None else order.index(word) + 1 for word in words]

@@ -1,0 +1,269 @@
+"""BVH: forward kinematics against closed forms and another library, joint names, rates, units, and files that are not as they should be."""
+
+from __future__ import annotations
+
+import re
+
+import bvhio
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from writers.bvh import performance, text, write
+
+from skelmm_core import clips, sources
+from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.skeletons import NTU25
+from skelmm_core.sources import bvh, bvh_names, bvh_text
+
+STICK = """HIERARCHY
+ROOT base
+{{
+  OFFSET 1 2 3
+  CHANNELS 6 Xposition Yposition Zposition {root}
+  JOINT arm
+  {{
+    OFFSET 0 10 0
+    CHANNELS 3 {arm}
+    End Site
+    {{
+      OFFSET 5 0 0
+    }}
+  }}
+}}
+MOTION
+Frames: 1
+Frame Time: 0.02
+{numbers}
+"""
+ORDER = "Zrotation Xrotation Yrotation"
+
+
+def stick(numbers: str, root: str = ORDER, arm: str = ORDER) -> np.ndarray:
+    return bvh_text.parse(STICK.format(numbers=numbers, root=root, arm=arm).encode(), "x").positions()[0]
+
+
+# Forward kinematics
+
+
+@pytest.mark.parametrize(
+    ("angles", "end"),
+    [
+        ("0 0 0", (5, 10, 0)),
+        ("90 0 0", (0, 15, 0)),  # about z: x becomes y
+        ("0 90 0", (5, 10, 0)),  # about x: x stays
+        ("0 0 90", (0, 10, -5)),  # about y: x becomes -z
+        ("90 90 0", (0, 15, 0)),  # z, then the turned x
+        ("90 0 90", (0, 10, -5)),  # z, then the turned y, on which x has become y: unit x -> y turn first
+    ],
+)
+def test_one_joint_turns_as_the_closed_form_says(angles, end):
+    base, arm, tip = stick(f"0 0 0 0 0 0 {angles}")
+    np.testing.assert_allclose(base, 0, atol=1e-12)
+    np.testing.assert_allclose(arm, (0, 10, 0), atol=1e-12)
+    np.testing.assert_allclose(tip, end, atol=1e-12)
+
+
+def test_channels_turn_in_their_own_order_and_positions_replace_offsets():
+    np.testing.assert_allclose(stick("7 8 9 0 0 90 0 0 0", root="Xrotation Yrotation Zrotation")[1], (7 - 10, 8, 9), atol=1e-12)
+    one = stick("0 0 0 0 0 0 90 90 0", arm="Xrotation Zrotation Yrotation")[2]
+    np.testing.assert_allclose(one, (0, 10, 5), atol=1e-12)  # about x first: then the turned z has x become the turned y, which is z
+    rest = bvh_text.parse(STICK.format(numbers="0 0 0 0 0 0 0 0 0", root=ORDER, arm=ORDER).encode(), "x").rest()
+    np.testing.assert_allclose(rest, [(1, 2, 3), (1, 12, 3), (6, 12, 3)])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_positions_are_those_of_another_library(tmp_path, seed):
+    random = np.random.default_rng(seed)
+    motion = {
+        "Hips": random.uniform(-100, 100, (4, 6)), "Spine": random.uniform(-90, 90, (4, 3)), "LeftArm": random.uniform(-180, 180, (4, 3)),
+        "LeftForeArm": random.uniform(-90, 90, (4, 3)), "RightLeg": random.uniform(-90, 90, (4, 3)),
+    }  # fmt: skip
+    path = tmp_path / "x.bvh"
+    path.write_text(text(motion, 4))
+    mine = bvh_text.parse(path.read_bytes(), "x")
+    found, root = mine.positions(), bvhio.readAsHierarchy(str(path))
+    for frame in range(4):
+        root.loadPose(frame)
+        for joint, _, _ in root.layout():
+            expected = np.array(joint.PositionWorld)
+            np.testing.assert_allclose(found[frame, mine.names.index(joint.Name)], expected, atol=2e-3)
+
+
+@given(st.lists(st.floats(-360, 360), min_size=3, max_size=3), st.integers(0, 2))
+def test_rotations_keep_lengths_and_their_axis(angles, axis):
+    matrix = bvh_text.rotation(np.radians(angles), axis)
+    np.testing.assert_allclose(matrix @ matrix.transpose(0, 2, 1), np.broadcast_to(np.eye(3), (3, 3, 3)), atol=1e-12)
+    np.testing.assert_allclose(matrix[:, axis, axis], 1)
+    assert np.linalg.det(matrix) == pytest.approx(1)
+
+
+# Names
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("mixamorig:LeftUpLeg", "left upleg"), ("LeftUpLeg", "left upleg"), ("upper_arm.L", "left upperarm"), ("thigh_r", "right thigh"),
+        ("R_Thigh", "right thigh"), ("lShldr", "left shldr"), ("RForeArm", "right forearm"), ("HandLeft", "left hand"), ("Hips", "hips"),
+        ("lfemur", "left femur"), ("root", "root"), ("LowerBack", "lowerback"), ("LeftHand end", "left hand_end"), ("Leg", "leg"),
+    ],
+)  # fmt: skip
+def test_joint_names_in_use(name, meant):
+    assert bvh_names.plain(name) == meant
+
+
+def test_every_joint_of_ntu25_is_found_and_sides_are_kept():
+    motion = bvh_text.parse(text({}, 2).encode(), "x")
+    weights = bvh_names.weights(motion.names, NTU25, bvh_names.NTU25, "x")
+    np.testing.assert_allclose(weights.sum(axis=1), 1)
+    rest = weights @ motion.rest()
+    for left, right in NTU25.pairs:
+        np.testing.assert_allclose(rest[left] * (-1, 1, 1), rest[right], atol=1e-9)
+        assert rest[left, 0] > 0
+    place = dict(zip(NTU25.joints, rest, strict=True))
+    assert place["head"][1] > place["neck"][1] > place["spine at shoulders"][1] > place["mid spine"][1] > place["base of spine"][1]
+    np.testing.assert_allclose(place["head"], (0, 162.5, 0))  # between the joint and its end
+    np.testing.assert_allclose(place["left wrist"], (20, 91, 0))
+    np.testing.assert_allclose(place["left hand tip"], (20, 81, 0))
+
+
+def test_own_map_in_toml(tmp_path):
+    names = bvh_text.parse(text({}, 2).encode(), "x").names
+    rows = "\n".join(f'"{joint}" = "{names[i % 20]}"' for i, joint in enumerate(NTU25.joints) if joint != "neck")
+    (tmp_path / "map.toml").write_text(f'target = "ntu25"\n[joints]\nneck = ["mixamorig:Head", "mixamorig:Hips"]\n{rows}\n')
+    skeleton, table = bvh_names.table(tmp_path / "map.toml")
+    weights = bvh_names.weights(names, skeleton, table, "x")
+    assert weights[2, names.index("mixamorig:Head")] == weights[2, 0] == 0.5
+    for content, words in (
+        ("x", "is not TOML"), ('target = "ntu25"', "table \\[joints\\]"), ('[joints]\nneckk = "a"', "did you mean 'neck'"),
+        ("[joints]\nneck = 3", "must be the name"), ('[joints]\nneck = "a"', "lacks base of spine"),
+    ):  # fmt: skip
+        (tmp_path / "map.toml").write_text(content)
+        with pytest.raises(DataError, match=words):
+            bvh_names.table(tmp_path / "map.toml")
+    with pytest.raises(DataError, match="can't read the joint map"):
+        bvh_names.table(tmp_path / "nowhere.toml")
+
+
+def test_a_joint_that_is_not_there_is_named_with_what_is(tmp_path):
+    with pytest.raises(DataError, match=r"no joint was found for 'left knee'.*hierarchy has mixamorig:Hips.*-p map=map.toml"):
+        names = [n for n in bvh_text.parse(text({}, 2).encode(), "x").names if not n.endswith("LeftLeg")]
+        bvh_names.weights(names, NTU25, bvh_names.NTU25, "x")
+
+
+# The source
+
+
+def test_folder_to_clips(tmp_path):
+    source = sources.read(write(tmp_path / "mocap", clips=12))
+    report = clips.write(tmp_path / "x.clips", source, progress=False)
+    assert source.class_names == ("bow", "turn", "wave") and source.title == "mocap (BVH in cm)" and source.frame_rate == 30
+    assert report.clips == 12 and report.height == pytest.approx(1.6, abs=0.15) and not report.warnings
+    found = clips.open_clips(tmp_path / "x.clips")
+    assert found.names[0] == "bow/s1_t1" and found.class_names[found.labels[0]] == "bow"
+
+
+def test_columns_from_names(tmp_path):
+    raw = write(tmp_path / "mocap", clips=12)
+    source = sources.read(raw, pattern=r"s(?P<subject>\d+)_t(?P<repetition>\d+)", protocol="odd-even-subjects")
+    assert [(r.subject, r.repetition, r.view) for r in source.recordings][:4] == [(1, 1, -1)] * 3 + [(2, 1, -1)]
+    source = sources.read(raw, label="name", pattern=r"(?P<subject>s\d)_(?P<label>t\d)")
+    assert source.class_names == ("t1",) and {r.subject for r in source.recordings} == {1, 2, 3, 4}
+    for options, words in (
+        (dict(label="name"), "needs a pattern"), (dict(pattern="("), "no regular expression"), (dict(pattern="(?P<person>.*)"), "person"),
+        (dict(units="feet"), "found units='feet'"), (dict(fps=-1), "between 0 and 10000"), (dict(up="x"), "up='x'"),
+    ):  # fmt: skip
+        with pytest.raises(SettingsError, match=re.escape(words)):
+            sources.read(raw, **options)
+    with pytest.raises(DataError, match="does not fit the pattern"):
+        sources.read(raw, pattern="x+")
+
+
+def test_other_rates_are_interpolated_and_counted(tmp_path):
+    random = np.random.default_rng(0)
+    slow = performance(31, 0, random)
+    fast = {
+        name: np.stack([np.interp(np.arange(121) / 4, np.arange(31), column) for column in values.T], 1) for name, values in slow.items()
+    }
+    for name, motion, frames, step in (("a", slow, 31, 1 / 30), ("b", fast, 121, 1 / 120)):
+        (tmp_path / f"{name}.bvh").write_text(text(motion, frames, step))
+    one, other = sources.read(tmp_path).recordings
+    assert one.joints.shape == other.joints.shape == (1, 31, 25, 3) and not one.changes
+    assert other.changes == {"frames at another rate than 30 Hz, interpolated": 121}
+    np.testing.assert_allclose(one.joints, other.joints, atol=1e-4)
+    assert sources.read(tmp_path, fps=15.0).frame_rate == 15
+    ramp = np.arange(10.0)[:, None, None] * np.ones((1, 2, 3))
+    np.testing.assert_allclose(bvh.at_rate(ramp, 10, 25)[:, 0, 0], np.arange(23) / 2.5)
+
+
+def test_units_and_the_axis_that_points_up(tmp_path):
+    motion = performance(5, 0, np.random.default_rng(0))
+    whole = text(motion, 5)
+
+    def scaled(factor: float) -> str:
+        offsets = re.sub(r"OFFSET (\S+) (\S+) (\S+)", lambda m: "OFFSET " + " ".join(f"{float(v) * factor:.8f}" for v in m.groups()), whole)
+        head, _, rows = offsets.partition("Frame Time:")
+        first, *rest = rows.splitlines()
+        rows = [" ".join([*(f"{float(v) * factor:.8f}" for v in r.split()[:3]), *r.split()[3:]]) for r in rest]
+        return "\n".join([head + "Frame Time:" + first, *rows])
+
+    (tmp_path / "x.bvh").write_text(whole)
+    (expected,) = sources.read(tmp_path).recordings
+    for factor, unit in ((0.01, "m"), (1 / 2.54, "inches")):
+        (tmp_path / "x.bvh").write_text(scaled(factor))
+        source = sources.read(tmp_path)
+        (found,) = source.recordings
+        assert unit in source.title
+        np.testing.assert_allclose(found.joints, expected.joints, atol=1e-4)
+    (tmp_path / "x.bvh").write_text(scaled(100))
+    with pytest.raises(DataError, match="no person's height"):
+        sources.read(tmp_path)
+    (tmp_path / "x.bvh").write_text(whole)
+    (turned,) = sources.read(tmp_path, up="z", units="cm").recordings
+    np.testing.assert_allclose(turned.joints, expected.joints[..., [0, 2, 1]] * (1, 1, -1), atol=1e-6)
+
+
+# Files that are not as they should be
+
+
+WHOLE = text(performance(3, 0, np.random.default_rng(0)), 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda t: "", "line 0: the file ends here"),
+        (lambda t: t.replace("HIERARCHY", "HIERACHY"), "line 1: expected 'HIERARCHY', found 'HIERACHY'"),
+        (lambda t: t.replace("CHANNELS 3", "CHANNELS 4", 1), "channels must be their number"),
+        (lambda t: t.replace("Zrotation Xrotation Yrotation", "Zrotation Zrotation Yrotation", 1), "channels must be their number"),
+        (lambda t: t.replace("Zrotation", "Wrotation", 1), "channels must be their number"),
+        (lambda t: t.replace("OFFSET 0", "OFFSET nan", 1), "the offset must be a finite number, found 'nan"),
+        (lambda t: t.replace("Frames: 3", "Frames: 4"), "3 lines of motion, expected 4 frames"),
+        (lambda t: t.replace("Frames: 3", "Frames: 99999999999"), "whole number from 1 to"),
+        (lambda t: t.replace("Frames: 3", "Frames: 0"), "whole number from 1 to"),
+        (lambda t: t.replace("Frame Time: 0.0333333", "Frame Time: 0"), "frame time must be seconds"),
+        (lambda t: t.rstrip() + " 1\n", "numbers, expected one for each of"),
+        (lambda t: t.rstrip()[:-7] + "abc\n", "value of a channel must be a finite number, found"),
+        (lambda t: t.rstrip().rpartition(" ")[0] + "\n", "numbers, expected one for each of"),
+        (lambda t: t.replace("}\n", "", 1).replace("MOTION", "MOTION", 1), "expected ROOT, JOINT, End Site"),
+        (
+            lambda t: "HIERARCHY\n" + "".join(f"{'JOINT' if i else 'ROOT'} a\n{{\nOFFSET 0 1 0\n" for i in range(500)),
+            "one inside the other",
+        ),
+    ],
+)
+def test_wrong_text_is_told_with_its_line(change, words):
+    with pytest.raises(DataError, match=re.escape(words)) as error:
+        bvh_text.parse(change(WHOLE).encode(), "x.bvh")
+    assert str(error.value).startswith("'x.bvh', line ")
+
+
+@given(st.integers(0, len(WHOLE) - 2), st.sampled_from(["", "}", "{", "nan", "9" * 40, "\x00", "é", "\n"]), st.integers(0, 30))
+def test_damage_gives_a_data_error_or_finite_joints(place, put, away):
+    content = (WHOLE[:place] + put + WHOLE[place + away :]).encode()
+    try:
+        found = bvh_text.parse(content, "x.bvh")
+    except DataError:
+        return
+    assert np.isfinite(found.positions()).all() and found.motion.shape == (len(found.motion), len(found.channels))
