@@ -92,7 +92,7 @@ def generate(folder: Path, different: int, files: int, seed: int = 0, mean: floa
     return paths
 
 
-FULL = dict(different=240, files=30_000, sample=60, rounds=3, mean=85)
+FULL = dict(different=240, files=NTU60, sample=60, rounds=3, mean=85)
 QUICK = dict(different=8, files=16, sample=8, rounds=1, mean=85)
 
 

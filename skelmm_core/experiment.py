@@ -95,6 +95,12 @@ class Experiment:
     def test(self) -> Batches:
         return self._load(self.split.test)
 
+    @property
+    def chance(self) -> float:
+        """Percent of the test clips that are of their most frequent class: what knowing nothing gives."""
+        counts = torch.bincount(self.test.labels)
+        return 100.0 * float(counts.max() / counts.sum())
+
     def check(self, stage: str = "pretrain") -> None:
         """Raises for data, a protocol, a skeleton or settings that `stage` (with those before it) can't use, before anything is trained."""
         skeleton = self.clips.skeleton
@@ -187,8 +193,9 @@ class Experiment:
         if not (folder / "settings.json").exists():
             with replacing(folder / "settings.json") as file:
                 file.write(json.dumps(identity, indent=1).encode())
+        title = f"{stage} {len(s.names)} modalities" + (f" -> {s.students}" if stage == "distill" else "")
         loop = Loop(
-            self.fabric, build(), s, self.train, folder, title=f"{stage} {len(s.names)} modalities", epochs=epochs, start=start, stop=stop,
+            self.fabric, build(), s, self.train, folder, title=title, epochs=epochs, start=start, stop=stop,
             call=call or {}, identity=identity, keep=keep, on_step=self.on_step, on_epoch=self.on_epoch,
         )  # fmt: skip
         loop.code |= code

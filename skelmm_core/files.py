@@ -56,7 +56,7 @@ def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterato
 def unwritten(path: Path, problem: OSError, error: type[SkelmmError] = DataError) -> SkelmmError:
     """The error for a file that could not be written, saying what to do."""
     advice = _ADVICE.get(problem.errno, "check the folder and the disk")
-    return error(f"can't write '{path}': {problem.strerror or problem}; nothing was left behind; {advice}")
+    return error(f"can't write '{path}': {problem.strerror or problem}; nothing half written was left behind; {advice}")
 
 
 def refuse_foreign(path: str | Path, format: str, error: type[SkelmmError] = DataError) -> None:

@@ -13,7 +13,7 @@ from skelmm_core.errors import DataError
 from skelmm_core.recordings import Dropped, Recording, Source, check, stature
 
 BLOCK = 512  # items that are under way at a time when several processes read
-BATCH = 8  # items that a process is given at once
+BATCH = 16  # items that a process is given at once
 ALONE = 1.0  # seconds that one process reads by itself before others are started: small data sets need none
 
 

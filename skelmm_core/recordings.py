@@ -11,6 +11,7 @@ import numpy as np
 from skelmm_core.errors import DataError
 from skelmm_core.skeletons import Skeleton
 
+FARTHEST = 1e6  # metres; beyond, squares and products of coordinates lose their meaning in float32
 NUMBERS = ("label", "subject", "view", "setup", "repetition")
 
 
@@ -70,7 +71,10 @@ class Source:
     def recordings(self) -> Iterator[Found]:
         """Everything in order, read here and now; a damaged item raises."""
         for item in self.items:
-            yield from self.found(item)
+            for found in self.found(item):
+                if isinstance(found, Dropped) and found.damaged:
+                    raise DataError(f"{self.title}, '{found.name}': {found.reason}")
+                yield found
 
     def found(self, item: Any) -> Iterable[Found]:
         """What one item holds, always as something to iterate over."""
@@ -91,7 +95,7 @@ def as_given(item: Found) -> Found:
 def check(item: Recording, source: Source) -> np.ndarray:
     """The joints of a recording as contiguous little-endian float32 (M, T, V, 3).
 
-    Raises `DataError` naming source, clip and frame for a wrong shape, no frame, a coordinate that is not finite, a label
+    Raises `DataError` naming source, clip and frame for a wrong shape, no frame, a coordinate that is not finite or absurdly far, a label
     outside the classes, and other numbers that are neither -1 nor counted from 0.
     """
     where = f"{source.title}, clip '{item.name}'"
@@ -105,6 +109,12 @@ def check(item: Recording, source: Source) -> np.ndarray:
         raise DataError(
             f"{where}, frame {frame}, body {body}: {'xyz'[axis]} of joint {joint} ({source.skeleton.joints[joint]}) is "
             f"{joints[body, frame, joint, axis]}; expected a finite number of metres: repair the frame or leave the clip out"
+        )
+    if np.abs(joints).max() > FARTHEST:
+        body, frame, joint, axis = np.argwhere(np.abs(joints) > FARTHEST)[0]
+        raise DataError(
+            f"{where}, frame {frame}, body {body}: {'xyz'[axis]} of joint {joint} ({source.skeleton.joints[joint]}) is "
+            f"{joints[body, frame, joint, axis]:.3g}; expected metres within {FARTHEST:.0e}: repair the frame or leave the clip out"
         )
     if not 0 <= item.label < len(source.class_names):
         raise DataError(f"{where}: label {item.label} is outside 0..{len(source.class_names) - 1}, the numbers of the class names")

@@ -19,6 +19,7 @@ from tyro.conf import OmitArgPrefixes, Positional, arg
 from skelmm_core import settings, skeletons
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, SettingsError, nearest
+from skelmm_core.evaluation.diagnosis import signs_of_failure
 from skelmm_core.experiment import Experiment
 from skelmm_core.settings import Evaluate
 
@@ -123,15 +124,19 @@ def evaluate_file(argv: Sequence[str]) -> None:
 
 
 def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool) -> None:
+    from skelmm_core.evaluation import complexity
     from skelmm_core.evaluation.knn import raw_nearest
 
     scores = {name: exp.score(branches).summary()}
     if name != "untrained":
         scores["untrained"] = exp.score(exp.untrained(branches.keys())).summary()
     raw = raw_nearest(exp.clips, exp.split).accuracy
+    cost = complexity.measure(branches, len(exp.clips.class_names), exp.settings.frames, exp.train.joints.shape[-1])
+    signs = _signs(exp, name, scores)
     if as_json:
         data = {"title": exp.clips.title, "content": exp.clips.content, "protocol": exp.split.name}
-        print(json.dumps({"data": data, "settings": dataclasses.asdict(exp.settings), "scores": scores, "raw_1nn": raw}, indent=1))
+        told = {"data": data, "settings": dataclasses.asdict(exp.settings), "scores": scores, "raw_1nn": raw}
+        print(json.dumps({**told, "cost": dataclasses.asdict(cost), "signs_of_failure": signs}, indent=1))
         return
     rows = [("percent of the test clips", "linear", f"{exp.settings.neighbours}-NN")]
     for title, found in scores.items():
@@ -141,6 +146,23 @@ def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool)
     width = max(len(row[0]) for row in rows)
     print(f"{exp.clips.title}, protocol {exp.split.name}: {len(exp.split.train)} clips train, {len(exp.split.test)} test")
     print("\n".join(f"{label:<{width}}  {linear:>6}  {near:>6}" for label, linear, near in rows))
+    size = f"{cost.parameters / 1e6:.2f} million parameters, {cost.gflops:.2f} GFLOP and {cost.milliseconds:.1f} ms a clip"
+    print(f"{name}: {size} ({exp.fabric.device}, one clip at a time, one thread)")
+    print("\n".join(f"sign of failure: {sign}" for sign in signs) or "no sign of failure among those looked for")
+
+
+def _signs(exp: Experiment, name: str, scores: dict[str, Any]) -> list[str]:
+    if name == "untrained":
+        return []
+    own, untrained = scores[name], scores["untrained"]
+    return signs_of_failure(
+        clips=own["clips"],
+        probes={s: v["linear"] for s, v in own["streams"].items()} | {"fused": own["linear"]},
+        untrained={s: v["linear"] for s, v in untrained["streams"].items()} | {"fused": untrained["linear"]},
+        nearest={"fused": own["knn"]},
+        untrained_nearest={"fused": untrained["knn"]},
+        chance=exp.chance,
+    )
 
 
 def export(exp: Experiment, stage: str, options: Any) -> None:

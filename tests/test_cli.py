@@ -376,7 +376,7 @@ def full_after(size: int):
 @pytest.mark.parametrize("size", [900, 20_000])
 def test_a_full_disk_stops_training_with_a_message(tmp_path, motion, size):
     done = skelmm("train", "pretrain", "--data", motion, "--out", tmp_path / "run", *TINY, preexec_fn=full_after(size))
-    fails("can't write", "nothing was left behind", by=done)
+    fails("can't write", "nothing half written was left behind", by=done)
     assert not list(tmp_path.rglob("*.pt")) and not list(tmp_path.rglob("*.part"))
 
 
@@ -390,5 +390,5 @@ def test_a_full_disk_leaves_no_half_figure(tmp_path):
 
 def test_a_full_disk_leaves_nothing(tmp_path):
     done = skelmm("sample", tmp_path / "s.clips", "--performers", 2, "--repetitions", 1, preexec_fn=full_after(200_000))
-    fails("can't write", "s.clips", "nothing was left behind", by=done)
+    fails("can't write", "s.clips", "nothing half written was left behind", by=done)
     assert list(tmp_path.iterdir()) == []

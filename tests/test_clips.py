@@ -205,6 +205,7 @@ def with_nan() -> np.ndarray:
     [
         (changed(joints=with_nan()), ["'clip 1'", "frame 2", "body 1", "x of joint 3 (head)", "nan"]),
         (changed(joints=np.full((1, 2, 20, 3), 1e300)), ["'clip 1'", "frame 0", "inf"]),
+        (changed(joints=np.full((1, 2, 20, 3), 1e7)), ["'clip 1'", "frame 0", "1e+07", "within 1e+06"]),
         (changed(joints=standing(joints=25)), ["'clip 1'", "(1, 4, 25, 3)", "20 joints of kinect20"]),
         (changed(joints=standing(bodies=3)), ["'clip 1'", "(3, 4, 20, 3)", "1 or 2 bodies"]),
         (changed(joints=standing(frames=0)), ["'clip 1'", "(1, 0, 20, 3)", "1 or more frames"]),

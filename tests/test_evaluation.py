@@ -567,3 +567,30 @@ def test_ignorance_is_the_loss_of_equal_similarities(exchange):
         value = value + (losses.cmd(q, q, queue) if "cmd" in parts else 0)
         value = value + (losses.ikem(torch.zeros(3, 2, 12), q, queue, 0.07) if "ikem" in parts else 0)
     torch.testing.assert_close(value, torch.full_like(value, diagnosis.ignorance(exchange, k)), rtol=1e-5, atol=1e-5)
+
+
+def test_signs_look_at_nearest_neighbours_and_at_probes_that_can_not_tell():
+    told = dict(clips=430, probes={"fused": 20.0}, untrained={"fused": 3.7}, chance=3.7)
+    (sign,) = diagnosis.signs_of_failure(**told)
+    assert "of the untrained encoder (3.7 %) is at chance" in sign and "probe_standardise" in sign
+    signs = diagnosis.signs_of_failure(**told, nearest={"fused": 30.0}, untrained_nearest={"fused": 41.8})
+    assert len(signs) == 2 and "Nearest neighbours by 'fused' (30.0 %) are not clearly better" in signs[0] and "-11.8 points" in signs[0]
+    assert diagnosis.signs_of_failure(clips=430, nearest={"fused": 60.0}, untrained_nearest={"fused": 41.8}) == []
+    assert diagnosis.signs_of_failure(clips=430, probes={"fused": 60.0}, untrained={"fused": 41.8}, chance=3.7) == []
+
+
+def test_clips_of_one_group_are_no_neighbours():
+    """Two views of each of four performances; the nearest of each clip is its other view."""
+    base = torch.eye(4).repeat_interleave(2, 0) + 0.01 * torch.randn(8, 4, generator=torch.Generator().manual_seed(0))
+    base[:, 0] += 0.3  # performances 0 and 1 are alike, and so are 2 and 3
+    base[4:, 3] += 0.3
+    groups, labels = torch.arange(4).repeat_interleave(2), torch.tensor([0, 0, 1, 1, 0, 0, 1, 1])
+    assert knn.leave_one_out(base, labels) == 100
+    right = 0
+    for row in range(8):
+        similarity = [float(F.cosine_similarity(base[row], base[other], 0)) if groups[other] != groups[row] else -2 for other in range(8)]
+        right += bool(labels[int(np.argmax(similarity))] == labels[row])
+    expected = right / 8
+    assert knn.leave_one_out(base, labels, groups=groups) == pytest.approx(100 * expected) and expected < 1
+    assert knn.leave_one_out(base, labels, groups=torch.full((8,), -1)) == 100
+    assert tsne.label_scores(base, {"class": labels.numpy()}, groups=groups.numpy())["class"].knn == pytest.approx(100 * expected)

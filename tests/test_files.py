@@ -37,6 +37,6 @@ def test_what_a_killed_process_left_is_removed_and_what_another_one_writes_is_no
 
 def test_a_folder_that_is_a_file(tmp_path):
     (tmp_path / "a").write_bytes(b"")
-    message = "can't write .*b'.*; nothing was left behind"
+    message = "can't write .*b'.*; nothing half written was left behind"
     with pytest.raises(CheckpointError, match=message), replacing(tmp_path / "a" / "b", CheckpointError):
         pass

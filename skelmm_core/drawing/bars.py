@@ -58,8 +58,10 @@ def accuracy_bars(
                     ends = (values.mean() - error, values.mean() + error)
                     axes.plot(ends, (place, place), "|-", color="#222222", lw=1.3, ms=7, mew=1.3, path_effects=HALO, label="_error")
                 text = f"{values.mean():.1f}" if error is None else f"{values.mean():.1f} ± {error:.1f}"
-                right = _clear(values.mean() + (error or 0), [ticks[bar] for ticks in by_bar if bar in ticks])
-                axes.annotate(text, (right, place), (6, 0), textcoords="offset points", va="center", fontsize=9, bbox=PLATE)
+                low, high = values.mean() - (error or 0), values.mean() + (error or 0)
+                inside = low > LABEL and any(high - 1 < ticks[bar] < high + LABEL for ticks in by_bar if bar in ticks)
+                end, away, side = (low, -6, "right") if inside else (high, 6, "left")  # a value beside a tick would be taken for the tick's
+                axes.annotate(text, (end, place), (away, 0), textcoords="offset points", ha=side, va="center", fontsize=9, bbox=PLATE)
         handles = [Patch(color=_tint("#444444", 0.55 * n / max(len(series) - 1, 1)), label=name) for n, name in enumerate(series) if name]
         for number, (text, value) in enumerate((references or {}).items()):
             handles.append(_reference(axes, names, text, value, DASHES[number % len(DASHES)]))
@@ -72,14 +74,6 @@ def accuracy_bars(
         if title:
             figure.suptitle(title)
     return figure
-
-
-def _clear(end: float, ticks: Sequence[float]) -> float:
-    """Where the value of a bar that ends at `end` is written: behind the reference ticks that it would lie on."""
-    for tick in sorted(ticks):
-        if end - 1 < tick < end + LABEL:
-            end = tick
-    return end
 
 
 def _seeds(bar: str, value: Values) -> np.ndarray:

@@ -14,6 +14,7 @@ from skelmm_core.drawing.canvas import Picture, picture
 from skelmm_core.errors import DataError
 
 MANY = 3000  # points from which plotly draws on the graphics card
+LAYERS = 12  # in which the points of a map are drawn, each with points of all values
 
 
 def map_panels(
@@ -142,8 +143,10 @@ def _block(part: SubFigure, maps: Mapping, kind: str, numbers: np.ndarray, acros
     panels = part.subplots(-(-len(maps) // across), across, squeeze=False).ravel()
     size = float(np.clip(6000 / max(len(numbers), 1), 4, 26))
     for axes, (name, points) in zip(panels, maps.items(), strict=False):
-        for number, (colour, marker, _) in styles.items():
-            axes.scatter(*np.asarray(points)[numbers == number].T, s=size, c=colour, marker=marker, linewidths=0.2, edgecolors="white")
+        for rows in np.array_split(np.random.default_rng(0).permutation(len(numbers)), LAYERS):  # so that no value covers the others
+            for number, (colour, marker, _) in styles.items():
+                shown = np.asarray(points)[rows[numbers[rows] == number]]
+                axes.scatter(*shown.T, s=size, c=colour, marker=marker, linewidths=0.2, edgecolors="white")
         axes.set(xticks=[], yticks=[], title=palette.label(name) if len(maps) > 1 else f"{palette.label(name)}, by {kind}")
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_box_aspect(1)

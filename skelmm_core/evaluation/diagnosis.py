@@ -38,6 +38,9 @@ def signs_of_failure(
     clips: int,
     probes: Mapping[str, float] | None = None,
     untrained: Mapping[str, float] | None = None,
+    nearest: Mapping[str, float] | None = None,
+    untrained_nearest: Mapping[str, float] | None = None,
+    chance: float | None = None,
     losses: Mapping[str, Course] | None = None,
     embeddings: Mapping[str, Tensor] | None = None,
     teacher: float | None = None,
@@ -50,13 +53,27 @@ def signs_of_failure(
     Args:
         clips: test clips behind every accuracy; differences within one standard error don't count as better.
         probes, untrained: percent by stream (and "fused") of the trained and the untrained encoder; those of both are compared.
+        nearest, untrained_nearest: the same by nearest neighbours, which no learning rate can spoil.
+        chance: percent that knowing nothing gives; a probe of an untrained encoder that is no better can't be compared with.
         losses: per branch, see `Course` and `ignorance`.
         embeddings: per branch, (N, D) embeddings of N clips.
         teacher, raw_nearest: percent of the best teacher and of 1-nearest neighbour in raw coordinates.
         student, alone: percent of the distilled student and of a model of the same modalities trained without a teacher.
     """
     signs = []
-    untrained = untrained or {}
+    untrained, untrained_nearest = untrained or {}, untrained_nearest or {}
+    for name, value in (nearest or {}).items():
+        if name in untrained_nearest and not beyond(value, untrained_nearest[name], clips):
+            signs.append(
+                f"Nearest neighbours by '{name}' ({value:.1f} %) are not clearly better than by the untrained encoder "
+                f"({untrained_nearest[name]:.1f} %): {_margin(value, untrained_nearest[name], clips)}."
+            )
+    for name, value in untrained.items():
+        if chance is not None and name in (probes or {}) and not beyond(value, chance, clips):
+            signs.append(
+                f"The probe of '{name}' of the untrained encoder ({value:.1f} %) is at chance ({chance:.1f} %), so it says nothing about "
+                "training: features too small for the probe's learning rate? Try probe_standardise=true, and compare nearest neighbours."
+            )
     for name, value in (probes or {}).items():
         if name in untrained and not beyond(value, untrained[name], clips):
             signs.append(

@@ -55,12 +55,18 @@ class LabelScore(NamedTuple):
 
 
 def label_scores(
-    features: Tensor, columns: Mapping[str, Sequence[int] | np.ndarray], neighbours: int = 1, seed: int = 0
+    features: Tensor,
+    columns: Mapping[str, Sequence[int] | np.ndarray],
+    neighbours: int = 1,
+    seed: int = 0,
+    groups: np.ndarray | None = None,
 ) -> dict[str, LabelScore]:
     """Scores of (N, F) features for each column of N labels; columns with a single value (or all unknown, -1) are left out.
 
-    Cosine similarity throughout, every clip against all others. Wanted: high for the class, near chance for subject and view.
+    Cosine similarity throughout, every clip against all others; clips of one group (N,), such as the views of one performance, don't
+    count as each other's neighbours (-1: in no group). Wanted: high for the class, near chance for subject and view.
     """
+    apart = None if groups is None else torch.from_numpy(np.asarray(groups, np.int64))
     found = {}
     for name, values in columns.items():
         labels = np.asarray(values)
@@ -68,6 +74,6 @@ def label_scores(
             raise DataError(f"column '{name}' has {labels.shape} labels for {len(features)} features")
         _, counts = np.unique(labels, return_counts=True)
         if len(counts) > 1:
-            nearest = leave_one_out(features, torch.from_numpy(labels.astype(np.int64)), neighbours)
+            nearest = leave_one_out(features, torch.from_numpy(labels.astype(np.int64)), neighbours, apart)
             found[name] = LabelScore(nearest, silhouette(features, labels, seed), 100.0 * float(counts.max()) / len(labels))
     return found

@@ -111,11 +111,11 @@ def _found(left_out: frozenset[str], bodies: str, item: members.Member | Files) 
         scenes = ntu_text.scenes([m.read() for m in wanted], *_asked(bodies)) if wanted else []
     except DataError:
         scenes = None
-    known = dict(zip([m.path for m in wanted], scenes, strict=True)) if scenes else {}  # if not, something is unusual: one by one
+    known = dict(zip(map(id, wanted), scenes, strict=True)) if scenes else {}  # if not, something is unusual: one by one
     found = []
     for member in item.members:
         try:
-            found.append(_recording(left_out, bodies, member, known.get(member.path)))
+            found.append(_recording(left_out, bodies, member, known.get(id(member))))
         except DataError as problem:
             found.append(Dropped(member.stem, str(problem), damaged=True))
     return found

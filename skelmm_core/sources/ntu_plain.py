@@ -23,7 +23,8 @@ JOINTS = 25
 RECORD = np.array([10, 1, *[12] * JOINTS])  # fields on the lines of a body
 LONGEST = 14  # digits behind the dot
 POWERS = 10.0 ** np.arange(LONGEST + 1)
-BLOCK, LINES = 1 << 18, 1 << 13  # characters and lines at a time, so that what is made of them stays near a core
+BLOCK, LINES = 1 << 18, 1 << 14  # characters and lines at a time, so that what is made of them stays near a core
+CROWD = BLOCK // 4  # lines of a block; where there are more, there are next to no coordinates, and no hurry
 EXPONENTS = 1000  # of texts with more, all numbers are read one by one
 WITH_EXPONENT = re.compile(rb"-?\d+(?:\.\d+)?[eE][-+]?\d+(?=[ \r\n])")
 SPACE, NEWLINE, RETURN, DOT, MINUS, ZERO, NINE = map(np.uint8, b" \n\r.-09")
@@ -73,6 +74,8 @@ def _separators(text: bytes, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray,
         block = codes[begin : begin + BLOCK]
         newline = block == NEWLINE
         ends.append(newline.nonzero()[0] + begin)
+        if len(ends[-1]) > CROWD:
+            return None
         for kind, mask in enumerate(((block == SPACE) | newline, block - MINUS > NINE - MINUS)):
             packed = np.packbits(mask, bitorder="little")
             octets[kind, begin >> 3 : (begin >> 3) + len(packed)] = packed

@@ -77,10 +77,10 @@ def _numbers(text: bytes, where: str, most: int) -> tuple[np.ndarray, np.ndarray
         raise DataError(f"'{where}' is not a .skeleton text of numbers ({problem}); copy it again from its source") from problem
     if not len(numbers):
         raise DataError(f"'{where}' is empty; expected a .skeleton text that begins with the frame count")
+    counts, starts = _walk(numbers, where, most)
     places = _words(text)
     if len(places) != len(numbers):  # "1.5-2": one word, two numbers
         raise DataError(f"'{where}' is not a .skeleton text of numbers (some run into each other); copy it again from its source")
-    counts, starts = _walk(numbers, where, most)
     joints = numbers[starts[:, None, None] + COORDINATES] if len(starts) else np.empty((0, JOINTS, 3))
     with np.errstate(over="ignore"):  # beyond float32: becomes inf, which `recordings.check` refuses
         return counts, places[starts], joints.astype(np.float32)
