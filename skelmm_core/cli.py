@@ -15,6 +15,7 @@ from typing import Annotated
 import tyro
 from tyro.conf import Positional, UseAppendAction, arg
 
+from skelmm_core.download import command as download
 from skelmm_core.errors import SettingsError, SkelmmError
 
 Named = Annotated[tuple[str, ...], arg(name="parameter", aliases=("-p",), metavar="NAME=VALUE"), UseAppendAction]
@@ -149,7 +150,9 @@ def skeleton(
     print(skeleton_command.show(name, clips, figure))
 
 
-COMMANDS: dict[str, Callable] = {"sample": sample, "prepare": prepare, "info": info, "skeleton": skeleton, "run": run}
+COMMANDS: dict[str, Callable] = {
+    "sample": sample, "download": download, "prepare": prepare, "info": info, "skeleton": skeleton, "run": run,
+}  # fmt: skip
 STAGED = {  # commands of a stage, whose options are that stage's settings; see `stage_commands`
     "train": "Train one stage (pretrain, exchange or distill), with the stages that it builds on; goes on where it was interrupted.",
     "evaluate": "Print what frozen encoders know (linear probe, nearest neighbours), beside untrained ones and raw coordinates: those of a "

@@ -119,7 +119,7 @@ def test_empty_frames(tmp_path):
         (dict(x_train=np.zeros((3, 6, 75), np.float32)), "'x_train' is float32 (3, 6, 75)"),
         (dict(x_train=np.zeros((3, 6, 150), int)), "'x_train' is int64 (3, 6, 150)"),
         (dict(x_train=np.zeros((3, 0, 150), np.float32)), "'x_train' is float32 (3, 0, 150)"),
-        (dict(x_test=np.zeros((150, 6, 3), np.float32).T), "'x_test' is float32 (3, 6, 150), expected"),
+        (dict(x_test=np.zeros((2, 6, 150, 1), np.float32)), "'x_test' is float32 (2, 6, 150, 1), expected"),
         (dict(x_train=np.zeros((150, 6, 3), np.float32).T), "'x_train' is stored with its first axis fastest"),
         (dict(y_train=np.eye(60)[[0, 1]]), "'y_train' is float64 (2, 60), expected labels"),
         (dict(y_train=np.zeros((3, 60))), "row 0: the clip has 0 numbers other than 0, expected a single 1"),
@@ -135,9 +135,6 @@ def test_empty_frames(tmp_path):
     ],
 )
 def test_wrong_arrays(tmp_path, changes, words):
-    if words.startswith("'x_test' is float32 (3, 6"):
-        changes = dict(x_test=np.zeros((3, 6, 150, 1), np.float32))
-        words = "'x_test' is float32 (3, 6, 150, 1), expected"
     with pytest.raises(DataError, match=re.escape(words)):
         list(ctrgcn.read(saved(tmp_path / "x.npz", **changes)).recordings)
 
@@ -195,11 +192,9 @@ def test_hostile_headers(tmp_path, compression, content, words):
 
 
 def test_arrays_of_every_kind_come_back(tmp_path):
-    arrays = dict(
-        half=np.arange(6, dtype=np.float16), big=np.arange(6, dtype=">f8").reshape(2, 3), whole=np.arange(6, dtype=">i4"), none=np.zeros(0),
-        text=np.array(["a", "\u00fc"]), bytes=np.array(["\u00fc".encode()]),
-        turned=np.asfortranarray(np.arange(6.0).reshape(2, 3)), one=np.array(0.1),
-    )  # fmt: skip
+    arrays = dict(half=np.arange(6, dtype=np.float16), big=np.arange(6, dtype=">f8").reshape(2, 3), whole=np.arange(6, dtype=">i4"))
+    arrays |= dict(text=np.array(["a", "\u00fc"]), bytes=np.array(["\u00fc".encode()]), one=np.array(0.1), none=np.zeros(0))
+    arrays |= dict(turned=np.asfortranarray(np.arange(6.0).reshape(2, 3)))
     for save in (np.savez, np.savez_compressed):
         save(tmp_path / "x.npz", **arrays)
         file = npz.Npz(tmp_path / "x.npz")

@@ -28,6 +28,7 @@ FORMATS: dict[str, str] = {
     "pku-mmd": "skelmm_core.sources.pku_mmd",
     "kinetics": "skelmm_core.sources.kinetics",
     "bvh": "skelmm_core.sources.bvh",
+    "table": "skelmm_core.sources.table",
     "npz": "skelmm_core.sources.generic_npz",
 }
 

@@ -17,6 +17,7 @@ from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.recordings import Recording, Source
 from skelmm_core.skeletons import Skeleton
 from skelmm_core.sources import bvh_names, bvh_text, members
+from skelmm_core.sources.parts import numbered
 
 HOLDS = "BVH motion capture: .bvh files in a folder, zip or tar"
 UNITS = {"m": (1.0, 0.8, 2.5), "cm": (0.01, 80, 250), "inches": (0.0254, 30, 80)}  # metres, and the heights of people's rest poses
@@ -139,7 +140,7 @@ def _facts(found: list[members.Member], path: Path, label: str, pattern: str) ->
         words.append(known)
     classes = tuple(sorted({known["label"] for known in words}))
     columns = [[classes.index(known["label"]) for known in words]]
-    columns += [_numbered([known.get(field) for known in words]) for field in FIELDS[1:]]
+    columns += [numbered([known.get(field) for known in words]) for field in FIELDS[1:]]
     return list(zip(*columns, strict=True)), classes
 
 
@@ -165,11 +166,3 @@ def _matcher(pattern: str, label: str) -> Callable[[members.Member], dict[str, s
         return {name: word for name, word in found.groupdict().items() if word is not None}
 
     return match
-
-
-def _numbered(words: list[str | None]) -> list[int]:
-    """Numbers as they are; if any is a name, all are numbered in alphabetical order from 1; -1 is unknown."""
-    if all(word is None or (word.isdecimal() and len(word) < 9) for word in words):
-        return [-1 if word is None else int(word) for word in words]
-    order = sorted({word for word in words if word is not None})
-    return [-1 if word is None else order.index(word) + 1 for word in words]

@@ -129,3 +129,11 @@ def protocol(naming: Naming, lists: Mapping[int, Iterable[str]], called: str, wh
         f"{where}: the training and test parts follow no rule of NTU RGB+D: {', '.join(breaks)}; are they of two different splits? "
         "Clips with NTU names can't carry another split, since their setup is known"
     )
+
+
+def numbered(words: list[str | None]) -> list[int]:
+    """Numbers as they are; if any is a name, all are numbered in alphabetical order from 1; -1 is unknown."""
+    if all(word is None or (word.isdecimal() and len(word) < 9) for word in words):
+        return [-1 if word is None else int(word) for word in words]
+    order = sorted({word for word in words if word is not None})
+    return [-1 if word is None else order.index(word) + 1 for word in words]
