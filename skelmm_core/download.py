@@ -38,8 +38,8 @@ class DataSet:
 
 _TERMS = (
     "NTU RGB+D belongs to the ROSE Lab of the Nanyang Technological University, Singapore, which gives it for academic research only, "
-    "after a request: https://rose1.ntu.edu.sg/dataset/actionRecognition/. Whoever uses it cites {cite}. The file that is downloaded was made "
-    "of it by OpenMMLab (PYSKL)."
+    "after a request: https://rose1.ntu.edu.sg/dataset/actionRecognition/. Whoever uses it cites {cite}. The file that is downloaded "
+    "was made of it by OpenMMLab (PYSKL)."
 )
 DATA: dict[str, DataSet] = {
     "ntu60": DataSet("NTU RGB+D 60", f"{BASE}/ntu60_3danno.pkl", _TERMS.format(cite="Shahroudy et al., CVPR 2016")),

@@ -74,7 +74,7 @@ HDM_PARENTS = [0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17,
         (dict(label=None), "lacks 'label'; did you mean 'label_names'"),
         (dict(joints=np.zeros((10, 25, 2))), "'joints' must be floats of the shape (frames, joints, 3), found float64 (10, 25, 2)"),
         (dict(joints=np.zeros((10, 25, 3), int)), "'joints' must be floats"),
-        (dict(joints=np.zeros((10, 19, 3))), "no known skeleton has 19 joints: ntu25 (25), kinect20 (20)"),
+        (dict(joints=np.zeros((10, 19, 3))), "no known skeleton in space has 19 joints: ntu25 (25), kinect20 (20)"),
         (dict(joints=np.zeros((10, 20, 3)), skeleton=np.array("ntu25")), "20 joints, skeleton 'ntu25' has 25"),
         (dict(skeleton=np.array("{")), "not a JSON table"),
         (dict(skeleton=np.array('{"nom": 1}')), "unknown field 'nom'"),
@@ -190,6 +190,19 @@ def test_fingerprint_follows_the_content(tmp_path):
     assert sources.read(zipped(tmp_path / "b.zip", dict(reversed(files.items())))).fingerprint == first
     files["S001C002P001R002A001.skeleton"] = skeleton_text([people(1, seed=99)] * 3)
     assert sources.read(zipped(tmp_path / "b.zip", files)).fingerprint != first
+
+
+def test_own_skeleton_of_17_joints_is_not_taken_for_joints_in_an_image(tmp_path):
+    path = saved(tmp_path / "mine.npz", joints=np.random.default_rng(0).normal(0, 0.4, (10, 17, 3)))
+    with pytest.raises(DataError, match=r"no known skeleton in space has 17 joints.*-p skeleton=FILE.toml"):
+        sources.read(path)
+    names = ["hips", "chest", "left shoulder", "right shoulder", *(f"joint {i}" for i in range(13))]
+    (tmp_path / "mine.toml").write_text(f'name = "mine17"\njoints = {json.dumps(names)}\nparents = [0, 0, 1, 1{", 0" * 13}]\n')
+    source = sources.read(path, skeleton=str(tmp_path / "mine.toml"))
+    assert source.skeleton.name == "mine17" and source.skeleton.shoulders == (2, 3)
+    written = clips.write(tmp_path / "x.clips", source, progress=False)
+    (tmp_path / "mine.toml").unlink()
+    assert clips.open_clips(written.path).skeleton == source.skeleton
 
 
 # -- real data

@@ -83,5 +83,5 @@ def read(path: str | Path | Sequence[str | Path], format: str = "auto", **option
     known = list(inspect.signature(reader.read).parameters)[1:]
     for option in options:
         if option not in known:
-            raise SettingsError(f"format '{reader.__name__.rpartition('.')[2]}' has no option '{option}'{nearest(option, known)}")
+            raise SettingsError(f"format '{names[str(paths[0])]}' has no option '{option}'{nearest(option, known)}")
     return reader.read(paths if len(paths) > 1 else paths[0], **options)

@@ -51,15 +51,15 @@ def recognise(path: Path) -> bool:
         return False
 
 
-def read(path: Path, protocol: str = "", title: str = "") -> Source:
-    """The clips of an npz file; `protocol` and `title` stand in for the file's own protocol and its name.
+def read(path: Path, protocol: str = "", title: str = "", skeleton: str | Path | Skeleton = "") -> Source:
+    """The clips of an npz file; `protocol`, `title` and `skeleton` (a name, or a TOML file) stand in for the file's own, and its name.
 
     Raises `DataError` for a file that is missing, torn or pickled, and for arrays that are absent or do not fit together.
     """
     path = Path(path)
     file = npz.Npz(path)
     joints, arrays = _arrays(file)
-    skeleton = _skeleton(joints.shape[1], arrays, path)
+    skeleton = _skeleton(joints.shape[1], arrays, path, skeleton)
     count = len(arrays["label"])
     offsets = arrays["offsets"]
     for key in ("label", "subject", "name", "view", "setup", "repetition"):
@@ -86,7 +86,7 @@ def read(path: Path, protocol: str = "", title: str = "") -> Source:
         class_names=tuple(map(str, arrays["label_names"])),
         frame_rate=float(rate),
         protocol=protocol or str(_single(arrays, "protocol", "", path)),
-        fingerprint=hashlib.sha256(repr((stored.digest(path), protocol, title)).encode()).hexdigest(),
+        fingerprint=hashlib.sha256(repr((stored.digest(path), protocol, title, skeleton.to_dict())).encode()).hexdigest(),
         items=_Clips(file, joints, arrays, _subjects(arrays["subject"], path)),
         read=_recording,
     )
@@ -121,19 +121,25 @@ def _single(arrays: dict[str, np.ndarray], key: str, absent, path: Path):
     return value.item()
 
 
-def _skeleton(joints: int, arrays: dict[str, np.ndarray], path: Path) -> Skeleton:
+def _skeleton(joints: int, arrays: dict[str, np.ndarray], path: Path, given: str | Path | Skeleton) -> Skeleton:
     named = str(_single(arrays, "skeleton", "", path)).strip()
     try:
         table = json.loads(named) if named.startswith("{") else None
     except ValueError as problem:
         raise DataError(f"'{path}': 'skeleton' is not a JSON table ({problem})") from problem
-    if named:
+    if given:
+        skeleton = skeletons.get(given)
+    elif named:
         skeleton = Skeleton.from_dict(table) if table else skeletons.get(named)
     else:
-        fitting = [s for s in skeletons.SKELETONS.values() if len(s) == joints]
+        spatial = [s for s in skeletons.SKELETONS.values() if s.dimensions == 3]  # joints in an image must be called that
+        fitting = [s for s in spatial if len(s) == joints]
         if not fitting:
-            known = ", ".join(f"{s.name} ({len(s)})" for s in skeletons.SKELETONS.values())
-            raise DataError(f"'{path}': no known skeleton has {joints} joints: {known}; store a table of your own as 'skeleton'")
+            known = ", ".join(f"{s.name} ({len(s)})" for s in spatial)
+            raise DataError(
+                f"'{path}': no known skeleton in space has {joints} joints: {known}; give your own with -p skeleton=FILE.toml, or store its "
+                "table as 'skeleton'"
+            )
         skeleton = fitting[0]
     if skeletons.SKELETONS.get(skeleton.name, skeleton) != skeleton:
         raise DataError(f"'{path}': 'skeleton' is a table of its own with the name of the built-in '{skeleton.name}'; name it otherwise")
