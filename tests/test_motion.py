@@ -124,8 +124,12 @@ def test_a_mirrored_pose_gives_mirrored_joints(seed):
     who = performer(seed, 1)
     pose = _random_pose(who, seed)
     flip = dict(
-        root=pose.root * (-1, 1, 1), turn=pose.turn * (1, -1, -1), spine=pose.spine * (1, -1, -1), head=pose.head * (1, -1, -1),
-        hold=pose.hold[::-1] * (-1, 1, 1), **{k: getattr(pose, k)[::-1] for k in ("hand", "elbow", "point", "grip", "foot")},
+        root=pose.root * (-1, 1, 1),
+        turn=pose.turn * (1, -1, -1),
+        spine=pose.spine * (1, -1, -1),
+        head=pose.head * (1, -1, -1),
+        hold=pose.hold[::-1] * (-1, 1, 1),
+        **{k: getattr(pose, k)[::-1] for k in ("hand", "elbow", "point", "grip", "foot")},
     )
     other = np.arange(25)
     for left, right in NTU25.pairs:

@@ -42,7 +42,10 @@ def test_reading_back_gives_the_same_clips(tmp_path):
     assert write_ntu(tmp_path / "skeletons", source) == 8
     back = ntu.read(tmp_path / "skeletons")
     assert (back.title, back.class_names, back.frame_rate, back.protocol) == (
-        source.title, source.class_names, source.frame_rate, source.protocol
+        source.title,
+        source.class_names,
+        source.frame_rate,
+        source.protocol,
     )
     want = {c.name: c for c in source.recordings}
     found = list(back.recordings)
@@ -68,14 +71,16 @@ def test_files_look_like_the_real_ones(tmp_path):
 floats = st.floats(-10, 10, width=32, allow_nan=False)
 
 
-@given(hnp.arrays(np.float32, st.tuples(st.sampled_from([1, 2]), st.integers(1, 4), st.just(25), st.just(3)), elements=floats),
-       st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), max_size=3))
+@given(
+    hnp.arrays(np.float32, st.tuples(st.sampled_from([1, 2]), st.integers(1, 4), st.just(25), st.just(3)), elements=floats),
+    st.lists(st.tuples(st.integers(0, 1), st.integers(0, 3)), max_size=3),
+)
 def test_any_float32_survives(joints, absent):
     for body, frame in absent:
         joints[body % len(joints), frame % joints.shape[1]] = 0
     back = ntu.parse(text(joints, "any").encode(), "any")
     np.testing.assert_array_equal(back, joints[: max(1, len(back))])
-    assert not joints[len(back):].any()  # only a body that is nowhere is left out
+    assert not joints[len(back) :].any()  # only a body that is nowhere is left out
 
 
 def test_absent_bodies_are_not_written():

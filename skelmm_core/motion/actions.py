@@ -197,7 +197,7 @@ def _on_the_spot(me: Actor, rate: tuple[float, float], lift: float, spring: floa
         me.pose.foot[side, :, 2] -= back * up
         me.pose.hand[side] += on[:, None] * (hands[side] - me.rest[side])
         me.pose.hand[side, :, 2] -= on * 0.20 * me.size * wave_
-        me.pose.hand[side, :, 1] += on * 0.06 * bent * wave_ ** 2
+        me.pose.hand[side, :, 1] += on * 0.06 * bent * wave_**2
         me.shift(1 - side, 0.03 * up)
         me.twist(side, -0.10 * on * wave_ * me.size)
     hop = on * spring * (0.5 + 0.5 * np.cos(2 * angle))  # lowest with both feet down, highest on one leg
@@ -309,4 +309,3 @@ ACTIONS: tuple[Action, ...] = (
     Action("shake hands", (1.8, 3.2), shake_hands, bodies=2),
     Action("push another person", (1.4, 2.4), push, bodies=2),
 )
-

@@ -69,11 +69,17 @@ def performer(seed: int, number: int) -> Performer:
     legs, arms, shoulders, hips, forearm = np.clip(rng.normal(1.0, (0.03, 0.04, 0.07, 0.07, 0.03)), 0.85, 1.15)
     rest = np.array([0.16, -0.93, 0.10]) + rng.normal(0.0, (0.04, 0.015, 0.05)) * np.ones((2, 1)) + rng.normal(0.0, 0.015, (2, 3))
     return Performer(
-        number=number, height=height, main=LEFT if left_handed else RIGHT,
-        tempo=float(np.clip(rng.normal(1.0, 0.13), 0.75, 1.3)), amplitude=float(np.clip(rng.normal(1.0, 0.13), 0.75, 1.25)),
+        number=number,
+        height=height,
+        main=LEFT if left_handed else RIGHT,
+        tempo=float(np.clip(rng.normal(1.0, 0.13), 0.75, 1.3)),
+        amplitude=float(np.clip(rng.normal(1.0, 0.13), 0.75, 1.25)),
         offsets=_offsets(height, legs, arms, shoulders, hips, forearm),
-        lean=rng.normal((0.05, 0.0, 0.0), (0.06, 0.04, 0.03)), nod=float(rng.normal(0.05, 0.10)),
-        stance=float(height * rng.uniform(0.055, 0.095)), rest=rest, habit=rng.normal(0.0, 0.08, 3),
+        lean=rng.normal((0.05, 0.0, 0.0), (0.06, 0.04, 0.03)),
+        nod=float(rng.normal(0.05, 0.10)),
+        stance=float(height * rng.uniform(0.055, 0.095)),
+        rest=rest,
+        habit=rng.normal(0.0, 0.08, 3),
     )
 
 
@@ -115,9 +121,15 @@ class Pose:
     def standing(cls, who: Performer, rest: np.ndarray, frames: int) -> Pose:
         """At ease: hands at `rest` (2, 3), feet at the person's stance, the person's posture."""
         return cls(
-            root=np.zeros((frames, 3)), turn=np.zeros((frames, 3)), spine=np.tile(who.lean, (frames, 1)),
-            head=np.tile([who.nod, 0.0, 0.0], (frames, 1)), hand=np.repeat(rest[:, None], frames, axis=1),
-            elbow=np.zeros((2, frames)), point=np.zeros((2, frames, 3)), hold=np.zeros((2, frames, 3)), grip=np.zeros((2, frames)),
+            root=np.zeros((frames, 3)),
+            turn=np.zeros((frames, 3)),
+            spine=np.tile(who.lean, (frames, 1)),
+            head=np.tile([who.nod, 0.0, 0.0], (frames, 1)),
+            hand=np.repeat(rest[:, None], frames, axis=1),
+            elbow=np.zeros((2, frames)),
+            point=np.zeros((2, frames, 3)),
+            hold=np.zeros((2, frames, 3)),
+            grip=np.zeros((2, frames)),
             foot=np.zeros((2, frames, 3)),
         )
 

@@ -137,8 +137,8 @@ def _skeleton(joints: int, arrays: dict[str, np.ndarray], path: Path, given: str
         if not fitting:
             known = ", ".join(f"{s.name} ({len(s)})" for s in spatial)
             raise DataError(
-                f"'{path}': no known skeleton in space has {joints} joints: {known}; give your own with -p skeleton=FILE.toml, or store its "
-                "table as 'skeleton'"
+                f"'{path}': no known skeleton in space has {joints} joints: {known}; give your own with -p skeleton=FILE.toml, or store "
+                "its table as 'skeleton'"
             )
         skeleton = fitting[0]
     if skeletons.SKELETONS.get(skeleton.name, skeleton) != skeleton:

@@ -37,7 +37,12 @@ def recognise(path: Path) -> bool:
 
 
 def read(
-    path: str | Path | None = None, *, performers: int = 12, repetitions: int = 2, cameras: int = 3, seed: int = 0,
+    path: str | Path | None = None,
+    *,
+    performers: int = 12,
+    repetitions: int = 2,
+    cameras: int = 3,
+    seed: int = 0,
     actions: Sequence[str] | None = None,
 ) -> Source:
     """Generate the sample; clips are made while they are read, hundreds a second on one core.
@@ -53,7 +58,10 @@ def read(
     Raises `SettingsError` for a number out of range, an unknown action or one named twice.
     """
     for name, value, most in (
-        ("performers", performers, 999), ("repetitions", repetitions, 999), ("cameras", cameras, len(VIEWS)), ("seed", seed, 2**63),
+        ("performers", performers, 999),
+        ("repetitions", repetitions, 999),
+        ("cameras", cameras, len(VIEWS)),
+        ("seed", seed, 2**63),
     ):
         least = 0 if name == "seed" else 1
         if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or not least <= value <= most:
@@ -64,7 +72,11 @@ def read(
         version=VERSION, performers=int(performers), repetitions=int(repetitions), cameras=int(cameras), seed=int(seed), actions=names
     )
     return Source(
-        title=TITLE, skeleton=NTU25, class_names=names, frame_rate=RATE, protocol="odd-even-subjects",
+        title=TITLE,
+        skeleton=NTU25,
+        class_names=names,
+        frame_rate=RATE,
+        protocol="odd-even-subjects",
         fingerprint=hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest(),
         items=[(n, r, label) for n in range(1, int(performers) + 1) for r in range(1, int(repetitions) + 1) for label in range(len(rows))],
         read=partial(_scene, int(seed), rows, int(cameras)),
