@@ -276,6 +276,29 @@ def test_text_of_impossible_characters(tmp_path):
         npz.Npz(path).column("a")
 
 
+def test_skeleton_table_that_is_nested_deeply(tmp_path):
+    with np.load(npz_writer.write(tmp_path)) as raw:
+        np.savez(tmp_path / "deep.npz", **raw, skeleton=np.array('{"a":' * 100_000))
+    with pytest.raises(DataError, match="'skeleton' is not a JSON table"):
+        generic_npz.read(tmp_path / "deep.npz")
+
+
+def test_npz_comes_back_compressed_or_not(tmp_path):
+    path = npz_writer.write(tmp_path, clips=8)
+    with np.load(path) as file:
+        raw = dict(file)
+    packed = npz_writer.write(tmp_path / "packed", clips=8, compressed=True)
+    for source in (generic_npz.read(path), generic_npz.read(packed)):
+        assert source.frame_rate == 29.97 and source.protocol == "odd-even-subjects" and source.class_names == ("wave slowly", "wave fast")
+        for i, recording in enumerate(source.recordings):
+            begin, end = raw["offsets"][i : i + 2]
+            assert np.array_equal(recording.joints[0], raw["joints"][begin:end]) and recording.name == raw["name"][i]
+            assert (recording.label, recording.view) == (raw["label"][i], raw["view"][i])
+            assert recording.subject == 1 + npz_writer.PERFORMERS.index(raw["subject"][i])  # they are in alphabetical order
+    report = clips.write(tmp_path / "x.clips", generic_npz.read(packed), progress=False)
+    assert (report.clips, report.warnings) == (8, ())
+
+
 def whatever_comes(reader, path: Path) -> None:
     """Clips that can be stored, or `DataError`, and nothing else."""
     try:

@@ -192,16 +192,20 @@ def test_skeleton_by_joints(tmp_path):
         (range(20), "kinect20"),
         (KINECT20.joints, "kinect20"),
         ([j.upper() for j in NTU25.joints], "ntu25"),
-        (range(17), "coco17"),
+        (range(31), "hdm05"),
     ):
         assert table.read(saved(tmp_path / "x.csv", two(joints=joints))).skeleton.name == name
     own = tmp_path / "mine.toml"
-    refused("no built-in skeleton has just these 5 joints: 0, 1, 2, 3, 4; name one", saved(tmp_path / "x.csv", two(joints=range(5))))
-    refused("no built-in skeleton has just these 3 joints: a, b, c", saved(tmp_path / "x.csv", two(joints="abc")))
+    refused(
+        "no built-in skeleton in space has just these 5 joints: 0, 1, 2, 3, 4; name one", saved(tmp_path / "x.csv", two(joints=range(5)))
+    )
+    refused("no built-in skeleton in space has just these 3 joints: a, b, c", saved(tmp_path / "x.csv", two(joints="abc")))
     refused(str(own), tmp_path / "x.csv", skeleton=own)
+    path = saved(tmp_path / "x.csv", two(joints=range(17)))
+    refused("in space has just these 17 joints", path)  # and is not taken for one in an image
     with pytest.raises(SettingsError, match="'coco17' is one in an image"):
-        table.read(saved(tmp_path / "x.csv", two(joints=range(17))), units="mm")
-    assert table.read(tmp_path / "x.csv", skeleton="coco17").skeleton.dimensions == 2
+        table.read(path, skeleton="coco17", units="mm")
+    assert table.read(path, skeleton="coco17").skeleton.dimensions == 2
 
 
 def test_clip_without_a_body(tmp_path):

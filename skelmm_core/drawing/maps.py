@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -14,7 +14,8 @@ from skelmm_core.drawing.canvas import Picture, picture
 from skelmm_core.errors import DataError
 
 MANY = 3000  # points from which plotly draws on the graphics card
-LAYERS = 12  # in which the points of a map are drawn, each with points of all values
+LAYERS = 12  # in which the points of a map are drawn, each with points of all values; fewer where there are many values
+GROUPS = 240  # that points are drawn in at most, values times layers
 
 
 def map_panels(
@@ -87,19 +88,22 @@ def map_hover(
     text = ["<br>".join(row) for row in zip(*lines, strict=True)]
     numbers = np.asarray(colourings[colour])
     trace = go.Scattergl if len(points) > MANY else go.Scatter
-    figure = go.Figure()
-    for number, (shade, _, symbol) in _styles(colour, np.unique(numbers)).items():
-        rows = np.flatnonzero(numbers == number)
-        place = np.round(np.asarray(points)[rows], 3).astype(np.float32)
+    figure, place = go.Figure(), np.round(np.asarray(points), 3).astype(np.float32)
+    styles, listed = _styles(colour, np.unique(numbers)), set()
+    for number, rows in _mixed(numbers):
+        shade, _, symbol = styles[number]
         marker = {"color": shade, "symbol": symbol, "size": 7, "line": {"width": 0.4, "color": "white"}}
         figure.add_trace(trace(
-            x=place[:, 0], y=place[:, 1], mode="markers", name=_word(colour, number, class_names), marker=marker,
+            x=place[rows, 0], y=place[rows, 1], mode="markers", name=_word(colour, number, class_names), marker=marker,
             text=[text[i] for i in rows], hovertemplate="%{text}<extra></extra>",
+            legendgroup=str(number), legendrank=1 + list(styles).index(number), showlegend=number not in listed,
         ))  # fmt: skip
+        listed.add(number)
     hidden = {"visible": False}
     figure.update_layout(
         template="none", title={"text": title}, height=600, margin={"l": 20, "r": 20, "t": 50, "b": 20}, hoverlabel={"align": "left"},
-        xaxis=hidden, yaxis={**hidden, "scaleanchor": "x"}, legend={"title": {"text": colour}, "font": {"size": 11}},
+        xaxis=hidden, yaxis={**hidden, "scaleanchor": "x"},
+        legend={"title": {"text": colour}, "font": {"size": 11}, "tracegroupgap": 0},
     )  # fmt: skip
     return figure
 
@@ -110,6 +114,18 @@ def _check(points: np.ndarray, colourings: Mapping[str, np.ndarray], name: str) 
     for kind, numbers in colourings.items():
         if len(numbers) != len(points):
             raise DataError(f"map '{name}' has {len(points)} points, the colouring '{kind}' {len(numbers)} values")
+
+
+def _mixed(numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Values and the rows (n,) that have them, in the order to draw them: in layers, at random but always alike, so that no value
+    covers the others."""
+    found = np.unique(numbers)
+    layers = max(1, min(LAYERS, GROUPS // max(len(found), 1)))
+    for layer in np.array_split(np.random.default_rng(0).permutation(len(numbers)), layers):
+        for number in found:
+            rows = np.sort(layer[numbers[layer] == number])
+            if len(rows):
+                yield int(number), rows
 
 
 def _styles(kind: str, found: np.ndarray) -> dict[int, tuple[str, str, str]]:
@@ -143,10 +159,9 @@ def _block(part: SubFigure, maps: Mapping, kind: str, numbers: np.ndarray, acros
     panels = part.subplots(-(-len(maps) // across), across, squeeze=False).ravel()
     size = float(np.clip(6000 / max(len(numbers), 1), 4, 26))
     for axes, (name, points) in zip(panels, maps.items(), strict=False):
-        for rows in np.array_split(np.random.default_rng(0).permutation(len(numbers)), LAYERS):  # so that no value covers the others
-            for number, (colour, marker, _) in styles.items():
-                shown = np.asarray(points)[rows[numbers[rows] == number]]
-                axes.scatter(*shown.T, s=size, c=colour, marker=marker, linewidths=0.2, edgecolors="white")
+        for number, rows in _mixed(numbers):
+            colour, marker, _ = styles[number]
+            axes.scatter(*np.asarray(points)[rows].T, s=size, c=colour, marker=marker, linewidths=0.2, edgecolors="white")
         axes.set(xticks=[], yticks=[], title=palette.label(name) if len(maps) > 1 else f"{palette.label(name)}, by {kind}")
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_box_aspect(1)

@@ -57,14 +57,15 @@ def leave_one_out(features: Tensor, labels: Tensor, neighbours: int = 1, groups:
 
     groups (N,): clips of one group, such as the views of one performance, are no neighbours of each other; -1: in no group.
     """
-    check_neighbours(neighbours, len(features) - 1)
+    alone = torch.arange(len(features), device=features.device)  # every clip is at least in a group with itself
+    groups = alone if groups is None else groups.to(features.device)
+    groups = torch.where(groups < 0, groups.max() + 1 + alone, groups)
+    check_neighbours(neighbours, len(features) - int(torch.unique(groups, return_counts=True)[1].max()))
     known, numbers = torch.unique(torch.as_tensor(labels), return_inverse=True)
     unit, numbers = F.normalize(features, dim=1).unsqueeze(0), numbers.to(features.device)
     right = 0
     for rows, similarity in similarities(unit, unit):
-        similarity[0, torch.arange(len(rows), device=rows.device), rows] = -torch.inf
-        if groups is not None:
-            similarity[0].masked_fill_((groups[rows, None] == groups) & (groups >= 0), -torch.inf)
+        similarity[0].masked_fill_(groups[rows, None] == groups, -torch.inf)
         best, index = similarity[0].topk(neighbours, dim=-1)
         right += int((votes(best, numbers[index], len(known)).argmax(1) == numbers[rows]).sum())
     return 100.0 * right / len(features)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from skelmm_core.clips import Clips
 from skelmm_core.errors import DataError
 from skelmm_core.evaluation.knn import leave_one_out
 from skelmm_core.evaluation.metrics import silhouette
@@ -54,6 +55,18 @@ class LabelScore(NamedTuple):
     chance: float
 
 
+def performances(clips: Clips, index: np.ndarray) -> np.ndarray:
+    """For clips number `index` (N,) the number of the performance that several views of them show, (N,); -1 where there is one view only.
+
+    A performance is what class, performer, setup and repetition name; without a known performer there is none. Where repetitions aren't
+    numbered, all that one performer did of a class counts as one performance.
+    """
+    names = np.stack([clips.labels, clips.subjects, clips.setups, clips.repetitions])[:, index]  # (4, N)
+    numbers = np.unique(names, axis=1, return_inverse=True)[1].reshape(-1)
+    seen = np.bincount(np.unique(np.stack([numbers, clips.views[index]]), axis=1)[0])  # views of each
+    return np.where((seen[numbers] > 1) & (clips.subjects[index] >= 0), numbers, -1)
+
+
 def label_scores(
     features: Tensor,
     columns: Mapping[str, Sequence[int] | np.ndarray],
@@ -66,6 +79,8 @@ def label_scores(
     Cosine similarity throughout, every clip against all others; clips of one group (N,), such as the views of one performance, don't
     count as each other's neighbours (-1: in no group). Wanted: high for the class, near chance for subject and view.
     """
+    if groups is not None and np.shape(groups) != (len(features),):
+        raise DataError(f"groups have the shape {np.shape(groups)} for {len(features)} features; expected one number per clip")
     apart = None if groups is None else torch.from_numpy(np.asarray(groups, np.int64))
     found = {}
     for name, values in columns.items():

@@ -125,7 +125,7 @@ def _skeleton(joints: int, arrays: dict[str, np.ndarray], path: Path, given: str
     named = str(_single(arrays, "skeleton", "", path)).strip()
     try:
         table = json.loads(named) if named.startswith("{") else None
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise DataError(f"'{path}': 'skeleton' is not a JSON table ({problem})") from problem
     if given:
         skeleton = skeletons.get(given)

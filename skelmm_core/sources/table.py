@@ -64,7 +64,7 @@ def read(
     """The clips of a table in the order of its rows.
 
     Args:
-        skeleton: name of a built-in skeleton, or a TOML file of one's own; "": the built-in one that has the joints of the first clips.
+        skeleton: name of a built-in skeleton, or a TOML file of one's own; "": the built-in one in space with the first clips' joints.
         units: m, cm or mm; of joints in space.
         up: the axis that points up, y or z; of joints in space.
         fps: frames per second.
@@ -173,9 +173,10 @@ def _codes(texts: set[str], path: Path, column: str) -> dict[str, int]:
 
 
 def _fitting(rows: Rows, runs: list[Run], path: Path) -> Skeleton:
-    """The built-in skeleton with the joints of one of the first clips."""
+    """The built-in skeleton in space with the joints of one of the first clips."""
     from skelmm_core.sources.table_clip import plain
 
+    spatial = [s for s in skeletons.SKELETONS.values() if s.dimensions == 3]  # joints in an image must be called that
     joints, problem = set(), None
     for run in [run for run in runs if not run.problem][:GLANCES]:
         try:
@@ -185,15 +186,15 @@ def _fitting(rows: Rows, runs: list[Run], path: Path) -> Skeleton:
             continue
         numbers = all(map(_WHOLE.fullmatch, joints))
         count = 1 + max(map(_whole, joints)) if numbers else 0
-        for known in skeletons.SKELETONS.values():
+        for known in spatial:
             if len(known) == count if numbers else set(map(plain, known.joints)) == set(map(plain, joints)):
                 return known
     if not joints:
         raise problem
-    some = ", ".join(sorted(joints, key=lambda j: (len(j), j))[:8])[:200]
+    some = ", ".join(sorted(joints, key=lambda j: (len(j), j))[:8])[:200] + (", ..." if len(joints) > 8 else "")
     raise DataError(
-        f"'{path}': no built-in skeleton has just these {len(joints)} joints: {some}{', ...' if len(joints) > 8 else ''}; name one with "
-        "the option skeleton, or describe your own in a TOML file and name that (-p skeleton=mine.toml)"
+        f"'{path}': no built-in skeleton in space has just these {len(joints)} joints: {some}; name one with the option skeleton, or "
+        "describe your own in a TOML file and name that (-p skeleton=mine.toml)"
     )
 
 
