@@ -12,7 +12,7 @@ run: $(VENV)/installed  ## notebooks 00-05 on the built-in sample, a report at t
 	$(BIN)/skelmm run --data sample --out $(OUT) --preset quick $(ARGS)
 
 test: $(VENV)/installed  ## all tests; set SKELMM_SHARED to the folder with real data to run those too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 
 smoke: $(VENV)/installed  ## the whole pipeline at toy size, in a folder that is thrown away
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(BIN)/skelmm run --data sample --out "$$folder/run" --smoke $(ARGS)

@@ -193,9 +193,8 @@ class Experiment:
         if not (folder / "settings.json").exists():
             with replacing(folder / "settings.json") as file:
                 file.write(json.dumps(identity, indent=1).encode())
-        title = f"{stage} {len(s.names)} modalities" + (f" -> {s.students}" if stage == "distill" else "")
         loop = Loop(
-            self.fabric, build(), s, self.train, folder, title=title, epochs=epochs, start=start, stop=stop,
+            self.fabric, build(), s, self.train, folder, title=_title(stage, s), epochs=epochs, start=start, stop=stop,
             call=call or {}, identity=identity, keep=keep, on_step=self.on_step, on_epoch=self.on_epoch,
         )  # fmt: skip
         loop.code |= code
@@ -256,3 +255,8 @@ def make_fabric(device: str, precision: str) -> Fabric:
     device = choose_device(device)
     kind, _, number = device.partition(":")
     return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=choose_precision(device, precision))
+
+
+def _title(stage: str, s: settings.Evaluate) -> str:
+    """What a progress line is headed with."""
+    return f"{stage} {len(s.names)} modalities" + (f" -> {s.students}" if stage == "distill" else "")

@@ -16,16 +16,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from skelmm_core import drawing
 from skelmm_core.drawing.palette import label
-from skelmm_core.encoder import Branches
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.evaluation.diagnosis import difference_error
+from skelmm_core.evaluation.features import embeddings
 from skelmm_core.evaluation.metrics import binomial_error
 from skelmm_core.experiment import SAMPLE, Experiment
 from skelmm_core.files import replacing
@@ -275,12 +274,6 @@ def compare(name: str, percent: float, other: str, than: float, clips: int) -> s
 def accuracy(percent: float, clips: int) -> str:
     """``"71.3 ± 2.2 %"``, with the binomial standard error."""
     return f"{percent:.1f} ± {binomial_error(percent, clips):.1f} %"
-
-
-@torch.no_grad()
-def embeddings(branches: Branches, features: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Embeddings (N, D) of features (N, F) that `Experiment.features` gave, by branch."""
-    return {name: branches[name].head(f.to(next(branches[name].parameters()).device)).float().cpu() for name, f in features.items()}
 
 
 def join(words: Iterable[str]) -> str:

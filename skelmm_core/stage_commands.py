@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
+from torch import Tensor
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from skelmm_core import settings, skeletons
@@ -125,14 +126,16 @@ def evaluate_file(argv: Sequence[str]) -> None:
 
 def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool) -> None:
     from skelmm_core.evaluation import complexity
+    from skelmm_core.evaluation.features import embeddings
     from skelmm_core.evaluation.knn import raw_nearest
 
-    scores = {name: exp.score(branches).summary()}
+    features = exp.features(branches)
+    scores = {name: exp.score(features).summary()}
     if name != "untrained":
         scores["untrained"] = exp.score(exp.untrained(branches.keys())).summary()
     raw = raw_nearest(exp.clips, exp.split).accuracy
     cost = complexity.measure(branches, len(exp.clips.class_names), exp.settings.frames, exp.train.joints.shape[-1])
-    signs = _signs(exp, name, scores)
+    signs = _signs(exp, name, scores, embeddings(branches, features[1]))
     if as_json:
         data = {"title": exp.clips.title, "content": exp.clips.content, "protocol": exp.split.name}
         told = {"data": data, "settings": dataclasses.asdict(exp.settings), "scores": scores, "raw_1nn": raw}
@@ -147,22 +150,25 @@ def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool)
     print(f"{exp.clips.title}, protocol {exp.split.name}: {len(exp.split.train)} clips train, {len(exp.split.test)} test")
     print("\n".join(f"{label:<{width}}  {linear:>6}  {near:>6}" for label, linear, near in rows))
     size = f"{cost.parameters / 1e6:.2f} million parameters, {cost.gflops:.2f} GFLOP and {cost.milliseconds:.1f} ms a clip"
-    print(f"{name}: {size} ({exp.fabric.device}, one clip at a time, one thread)")
-    print("\n".join(f"sign of failure: {sign}" for sign in signs) or "no sign of failure among those looked for")
+    print(f"{name}: {size} ({next(branches.parameters()).device}, one clip at a time, one thread)")
+    if name != "untrained":
+        print("\n".join(f"sign of failure: {sign}" for sign in signs) or "no sign of failure among those looked for")
 
 
-def _signs(exp: Experiment, name: str, scores: dict[str, Any]) -> list[str]:
+def _signs(exp: Experiment, name: str, scores: dict[str, Any], embeddings: dict[str, Tensor]) -> list[str]:
+    """Of trained encoders against untrained ones, by linear probe and nearest neighbours, and of embeddings that collapsed."""
     if name == "untrained":
         return []
     own, untrained = scores[name], scores["untrained"]
+    percent = {
+        (who, kind): {s: v[kind] for s, v in found["streams"].items()} | {"fused": found[kind]}
+        for who, found in (("own", own), ("untrained", untrained))
+        for kind in ("linear", "knn")
+    }
     return signs_of_failure(
-        clips=own["clips"],
-        probes={s: v["linear"] for s, v in own["streams"].items()} | {"fused": own["linear"]},
-        untrained={s: v["linear"] for s, v in untrained["streams"].items()} | {"fused": untrained["linear"]},
-        nearest={"fused": own["knn"]},
-        untrained_nearest={"fused": untrained["knn"]},
-        chance=exp.chance,
-    )
+        clips=own["clips"], probes=percent["own", "linear"], untrained=percent["untrained", "linear"],
+        nearest=percent["own", "knn"], untrained_nearest=percent["untrained", "knn"], chance=exp.chance, embeddings=embeddings,
+    )  # fmt: skip
 
 
 def export(exp: Experiment, stage: str, options: Any) -> None:

@@ -14,14 +14,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import psutil
 import pytest
 import torch
 
-from skelmm_core import cli, clips, drawing, export, settings
+from skelmm_core import cli, clips, drawing, export, settings, stage_commands
 from skelmm_core.errors import DataError
+from skelmm_core.evaluation import complexity
 from skelmm_core.recordings import Recording, Source, as_given
 from skelmm_core.skeletons import KINECT20, NTU25
 from skelmm_core.sources import sample
@@ -182,6 +184,9 @@ def test_train_evaluate_and_export_agree(tmp_path, motion, capsys):
     assert ours == theirs
     assert trained["raw_1nn"] == exported["raw_1nn"] > 100 / 17
     assert trained["scores"]["untrained"]["clips"] == 34
+    expected = complexity.parameters(branches, 17)
+    assert trained["cost"]["parameters"] == expected and trained["cost"]["gflops"] > 0 and trained["cost"]["milliseconds"] > 0
+    assert trained["signs_of_failure"], "two epochs teach nothing"
     (tmp_path / "mine.txt").write_text("kept")
     assert "is not a file that" in refused(capsys, "export", "exchange", tmp_path / "mine.txt", *where)
     assert not list(tmp_path.glob("out/stages/exchange-*")), "trained before the file was looked at"
@@ -190,6 +195,24 @@ def test_train_evaluate_and_export_agree(tmp_path, motion, capsys):
     assert motion.read_bytes() == data
     shown = call(capsys, "evaluate", "pretrain", *where)
     assert f"{ours['linear']:.1f}" in next(line for line in shown.splitlines() if line.startswith("pretrain, fused"))
+    (cost,) = [line for line in shown.splitlines() if line.startswith("pretrain: ")]
+    assert f"{expected / 1e6:.2f} million parameters" in cost and "GFLOP and" in cost and "ms a clip" in cost
+    told = [line.removeprefix("sign of failure: ") for line in shown.splitlines() if line.startswith("sign of failure: ")]
+    assert told == trained["signs_of_failure"]
+
+
+def test_evaluate_tells_each_sign_by_its_measure():
+    def summary(linear: float, knn: float) -> dict:
+        return {"linear": linear, "knn": knn, "streams": {"joint": {"linear": linear, "knn": knn}}, "clips": 400}
+
+    exp, spread = SimpleNamespace(chance=5.0), {"joint": torch.randn(50, 8, generator=torch.Generator().manual_seed(0))}
+    scores = {"pretrain": summary(60, 60), "untrained": summary(30, 30)}
+    assert stage_commands._signs(exp, "pretrain", scores, spread) == []
+    collapsed = stage_commands._signs(exp, "pretrain", scores, {"joint": torch.ones(50, 8)})
+    assert len(collapsed) == 1 and "collapsed" in collapsed[0]
+    near = stage_commands._signs(exp, "pretrain", scores | {"pretrain": summary(60, 30)}, spread)
+    assert len(near) == 2 and all(sign.startswith("Nearest neighbours by") for sign in near)
+    assert stage_commands._signs(exp, "untrained", {"untrained": summary(5, 5)}, spread) == []
 
 
 SLOWLY = """

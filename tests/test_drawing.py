@@ -404,6 +404,26 @@ def test_accuracy_bars():
     assert "%" in axes.get_xlabel()
 
 
+@pytest.mark.parametrize("value, tick", [(35.3, 44.8), (60.0, 60.5), ((30.0, 36.0), 40.0)])
+def test_a_value_before_a_tick_stands_inside_its_bar(value, tick):
+    figure = drawing.accuracy_bars({"joint": value}, {"untrained": {"joint": tick}})
+    render(figure)
+    (axes,) = figure.axes
+    (text,), (bar,) = axes.texts, axes.patches
+    box = text.get_window_extent()
+    assert bar.get_window_extent().x0 < box.x0 and box.x1 < bar.get_window_extent().x1
+
+
+def test_a_value_stays_at_the_end_of_its_bar_and_before_a_tick():
+    figure = drawing.accuracy_bars({"joint": 70.0, "bone": 3.0}, {"untrained": {"joint": 50.0, "bone": 9.0}})
+    render(figure)
+    (axes,) = figure.axes
+    for text, bar in zip(axes.texts, axes.patches, strict=True):
+        assert 0 < text.get_window_extent().x0 - bar.get_window_extent().x1 < 20
+    (ticks,) = [line for line in axes.lines if line.get_label() == "untrained"]
+    assert all(text.get_zorder() > ticks.get_zorder() for text in axes.texts)
+
+
 def test_bars_side_by_side():
     figure = drawing.accuracy_bars({"linear probe": {"joint": 60, "bone": 70}, "kNN": {"joint": 50, "bone": 55}})
     bars = figure.axes[0].patches
@@ -450,15 +470,30 @@ def test_map_panels_have_every_point_and_a_legend_outside():
     assert classes.get_window_extent().x1 <= figure.bbox.x1 + 1 and classes.get_window_extent().height <= figure.subfigs[0].bbox.height
 
 
+def test_no_value_of_a_map_covers_the_others():
+    points, views = np.random.default_rng(0).normal(size=(600, 2)).round(3), np.repeat([1, 2, 3], 200)
+    view = {tuple(point): number for point, number in zip(points.astype(np.float32), views, strict=True)}
+    (axes,) = drawing.map_panels({"joint": points}, {"view": views}).axes
+    still = np.concatenate([group.get_offsets() for group in axes.collections])
+    hover = drawing.map_hover(points, {"view": views}, colour="view")
+    moved = np.concatenate([np.stack([trace.x, trace.y], 1) for trace in hover.data])
+    for drawn in (still, moved):
+        order = [view[tuple(point)] for point in drawn.astype(np.float32)]
+        assert len(order) == 600 and min(np.bincount(order[-200:], minlength=4)[1:]) > 40, "of the last third drawn"
+    listed = sorted((trace for trace in hover.data if trace.showlegend), key=lambda trace: trace.legendrank)
+    assert [trace.name for trace in listed] == ["view 1", "view 2", "view 3"]
+    assert {trace.legendgroup for trace in hover.data if trace.name == "view 2"} == {listed[1].legendgroup}, "a click hides the whole view"
+
+
 def test_map_hover_tells_class_subject_and_name():
     points = np.array([[0.0, 1], [2, 3], [4, 5]])
     colourings = {"class": np.array([1, 0, 1]), "subject": np.array([4, 5, -1])}
     figure = drawing.map_hover(points, colourings, ["wave", "clap"], ["a.mat", "b.mat", "c.mat"])
-    assert [trace.name for trace in figure.data] == ["wave", "clap"]
-    assert figure.data[1].text == ("clap<br>subject 4<br>a.mat", "clap<br>subject unknown<br>c.mat")
-    np.testing.assert_allclose(figure.data[1].x, [0, 4])
+    assert {trace.name for trace in figure.data if trace.showlegend} == {"wave", "clap"}
+    told = {text: x for trace in figure.data if trace.name == "clap" for text, x in zip(trace.text, trace.x, strict=True)}
+    assert told == {"clap<br>subject 4<br>a.mat": 0, "clap<br>subject unknown<br>c.mat": 4}
     assert figure.layout.yaxis.scaleanchor == "x"
-    assert drawing.map_hover(points, {"subject": np.array([4, 5, 5])}, colour="subject").data[0].name == "subject 4"
+    assert drawing.map_hover(points, {"subject": np.array([4, 5, 5])}, colour="subject").data[0].name.startswith("subject ")
     many = drawing.map_hover(np.zeros((maps.MANY + 1, 2)), {"class": np.zeros(maps.MANY + 1, int)})
     assert many.data[0].type == "scattergl"
     with pytest.raises(DataError, match="3 points, the colouring 'class' 2"):

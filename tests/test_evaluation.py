@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -594,3 +595,35 @@ def test_clips_of_one_group_are_no_neighbours():
     assert knn.leave_one_out(base, labels, groups=groups) == pytest.approx(100 * expected) and expected < 1
     assert knn.leave_one_out(base, labels, groups=torch.full((8,), -1)) == 100
     assert tsne.label_scores(base, {"class": labels.numpy()}, groups=groups.numpy())["class"].knn == pytest.approx(100 * expected)
+
+
+def test_excluded_clips_never_vote():
+    """Three clips of one group and two others: each of the three has but two neighbours to choose from."""
+    features, labels = torch.eye(5) + 0.5, torch.tensor([0, 0, 0, 1, 1])
+    groups = torch.tensor([0, 0, 0, -1, -1])
+    assert knn.leave_one_out(features, labels, 2, groups) <= 40, "no clip of the group finds its own label"
+    with pytest.raises(SettingsError, match="between 1 and the 2 clips"):
+        knn.leave_one_out(features, labels, 3, groups)
+    with pytest.raises(DataError, match=r"groups have the shape \(4,\) for 5"):
+        tsne.label_scores(features, {"class": labels.numpy()}, groups=groups.numpy()[:4])
+
+
+@pytest.mark.parametrize(
+    "subjects, views, repetitions, expected",
+    [
+        ([1, 1, 1, 1], [1, 2, 1, 2], [1, 1, 2, 2], "aabb"),
+        ([1, 1, 2, 2], [1, 2, 1, 2], [1, 1, 1, 1], "aabb"),
+        ([1, 1, 1, 1], [1, 1, 1, 1], [-1, -1, -1, -1], "----"),  # one camera: repetitions that nobody numbered
+        ([1, 1, 1, 1], [-1, -1, -1, -1], [1, 1, 2, 2], "----"),
+        ([-1, -1, -1, -1], [1, 2, 1, 2], [1, 1, 2, 2], "----"),
+        ([1, 1, 1, 1], [1, 2, 1, 1], [1, 1, 2, 3], "aa--"),
+    ],
+)
+def test_a_performance_is_what_several_views_show(subjects, views, repetitions, expected):
+    clips = SimpleNamespace(
+        labels=np.zeros(5, int), setups=np.full(5, -1), subjects=np.array([9, *subjects]), views=np.array([1, *views]),
+        repetitions=np.array([1, *repetitions]),
+    )  # fmt: skip
+    found = tsne.performances(clips, np.arange(1, 5))
+    assert [n >= 0 for n in found] == [word != "-" for word in expected]
+    assert all((found[i] == found[j]) == (expected[i] == expected[j]) for i in range(4) for j in range(4))

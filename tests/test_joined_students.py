@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from skelmm_core import export, modalities, settings
 from skelmm_core.errors import SettingsError
 from skelmm_core.evaluation import complexity
+from skelmm_core.experiment import _title
 from skelmm_core.skeletons import KINECT20
 from skelmm_core.stages.contrast import Contrast
 from skelmm_core.stages.distill import Distillation
@@ -75,3 +76,9 @@ def test_it_costs_one_encoder_and_can_be_exported(tmp_path):
     for mine, theirs in zip(one.eval().features(inputs()).values(), back.features(inputs()).values(), strict=True):
         assert torch.equal(mine, theirs)
     assert list(back) == ["joint+motion+bone"]
+
+
+@pytest.mark.parametrize("students", ["joint,motion,bone", "joint+motion+bone"])
+def test_the_progress_line_names_the_students_that_are_trained(students):
+    assert _title("distill", settings.resolve("distill", students=students)) == f"distill 6 modalities -> {students}"
+    assert _title("exchange", settings.resolve("exchange")) == "exchange 6 modalities"

@@ -184,6 +184,12 @@ def test_toy_runs_report_signs_of_failure(metrics, name):
     assert metrics[name]["signs_of_failure"], "two epochs teach nothing, and the notebook has to say so"
 
 
+@pytest.mark.parametrize("name", NAMES[1:])
+def test_signs_of_failure_compare_nearest_neighbours_too(name):
+    (code,) = [c.source for c in committed(name).cells if c.cell_type == "code" and "signs_of_failure(" in c.source]
+    assert " nearest={" in code and "untrained_nearest={" in code
+
+
 def right(summary: dict) -> None:
     """A summary's figures agree with each other."""
     confusion = np.array(summary["confusion"])
@@ -326,16 +332,20 @@ def test_05_probes_what_04_trained(metrics):
         assert all(0 <= s["knn"] <= 100 and -1 <= s["silhouette"] <= 1 for s in columns.values())
     assert found["chance"] == pytest.approx({"class": 100 / CLASSES, "subject": 50, "view": 50})
     for name, row in found["caution"].items():
-        twin, nearest, other = row.values()
-        assert nearest == pytest.approx(found["scores"][name]["class"]["knn"])
-        assert twin <= nearest <= twin + other + 1e-9, "a twin is of the class, and who has no twin nearest keeps its neighbour"
-    assert found["headline"]["student, class by nearest of another performance"] == other_of(found["caution"]["student"])
+        apart = {column: score["knn"] for column, score in found["scores"][name].items()}
+        twin = row["nearest is another view of it (%)"]
+        together = {column: row[f"{column}, if views count (%)"] for column in apart}
+        for column in ("class", "subject"):
+            assert twin <= together[column] <= twin + apart[column] + 1e-9, "a twin shares it; the others keep their neighbour"
+        assert together["view"] <= min(100 - twin, apart["view"]) + 1e-9, "a twin is of another view"
+    assert found["caution"]["raw coordinates"]["nearest is another view of it (%)"] > 50, "else nothing was left out"
+    for name in ("teacher", "student", "untrained", "raw coordinates"):
+        assert found["headline"][f"{name}, class by nearest of another performance"] == found["scores"][name]["class"]["knn"]
+    for column in ("subject", "view"):
+        assert found["headline"][f"teacher, {column} by nearest of another performance"] == found["scores"]["teacher"][column]["knn"]
+    assert not any("probe" in sign for sign in found["signs_of_failure"]), "nothing was probed here, only neighbours"
     assert [row["map"] for row in found["maps"]] == [*SIX, "teacher", "student"]
     assert all(0.5 < row["trustworthiness"] <= 1 for row in found["maps"]), "better than a random map"
-
-
-def other_of(row: dict[str, float]) -> float:
-    return row["nearest of another performance is of the class (%)"]
 
 
 def test_03_alone_from_its_own_folder(tmp_path, headless):

@@ -330,6 +330,17 @@ def test_report_is_self_contained_and_escaped(tmp_path):
     assert {attrs["href"] for _, attrs in page.tags if "href" in attrs} == {"#02_train", "02_train.ipynb"}
 
 
+@pytest.mark.parametrize(
+    "label, held",
+    [("raw coordinates, class by nearest", True), ("raw 1-NN", True), ("fused, untrained", True), ("teacher, class by nearest", False)],
+)
+def test_report_sets_yardsticks_in_italics(tmp_path, label, held):
+    (tmp_path / "05_probe").mkdir()
+    (tmp_path / "05_probe" / "metrics.json").write_text(json.dumps({"headline": {label: 50.0}}))
+    row = next(line for line in report.build(tmp_path).read_text().split("<tr") if label in line)
+    assert ("yardstick" in row.split(">")[0]) == held
+
+
 def test_report_of_nothing_and_of_damaged_metrics(tmp_path):
     with pytest.raises(DataError, match="no notebook has left a metrics.json"):
         report.build(tmp_path)

@@ -61,8 +61,10 @@ def accuracy_bars(
                 low, high = values.mean() - (error or 0), values.mean() + (error or 0)
                 inside = low > LABEL and any(high - 1 < ticks[bar] < high + LABEL for ticks in by_bar if bar in ticks)
                 end, away, side = (low, -6, "right") if inside else (high, 6, "left")  # a value beside a tick would be taken for the tick's
-                words = axes.annotate(text, (end, place), (away, 0), textcoords="offset points", ha=side, va="center", fontsize=9, bbox=PLATE)
-                words.set_zorder(5)  # before a tick that lies behind it, where the bar is too short for its value
+                axes.annotate(
+                    text, (end, place), (away, 0), textcoords="offset points", ha=side, va="center", fontsize=9, bbox=PLATE,
+                    zorder=5,  # in front of a tick, where the bar is too short for its value
+                )  # fmt: skip
         handles = [Patch(color=_tint("#444444", 0.55 * n / max(len(series) - 1, 1)), label=name) for n, name in enumerate(series) if name]
         for number, (text, value) in enumerate((references or {}).items()):
             handles.append(_reference(axes, names, text, value, DASHES[number % len(DASHES)]))

@@ -61,6 +61,12 @@ def extract(
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
+@torch.no_grad()
+def embeddings(branches: Branches, features: Features) -> dict[str, Tensor]:
+    """Embeddings (N, D) on the CPU of features (N, F) that `extract` gave, by branch: what the projection heads make of them."""
+    return {name: branches[name].head(f.to(next(branches[name].parameters()).device)).float().cpu() for name, f in features.items()}
+
+
 def stacked(features: Features, like: Features | None = None) -> Tensor:
     """(S, N, F) in the dict's order, or in the order of `like`, whose streams and widths it must then share. Raises `DataError`."""
     if not features:
