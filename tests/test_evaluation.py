@@ -627,3 +627,11 @@ def test_a_performance_is_what_several_views_show(subjects, views, repetitions, 
     found = tsne.performances(clips, np.arange(1, 5))
     assert [n >= 0 for n in found] == [word != "-" for word in expected]
     assert all((found[i] == found[j]) == (expected[i] == expected[j]) for i in range(4) for j in range(4))
+
+
+def test_neighbours_of_nearly_collapsed_features_are_told_apart():
+    """Cosines that differ by 1e-9 and less: rounded to float32 they are all 1."""
+    angles = torch.tensor([0.0, 1.0, 3.0, 4.0, 9.0, 10.0]) * 1e-5
+    vectors, labels = torch.stack([angles.cos(), angles.sin()], 1), torch.tensor([0, 0, 1, 1, 2, 2])
+    assert knn.leave_one_out(vectors, labels) == 100
+    assert (F.normalize(vectors, dim=1) @ F.normalize(vectors, dim=1).T).unique().numel() <= 2

@@ -55,14 +55,15 @@ def knn(
 def leave_one_out(features: Tensor, labels: Tensor, neighbours: int = 1, groups: Tensor | None = None) -> float:
     """Percent of clips whose nearest other clips (cosine, (N, F)) vote for their own label.
 
-    groups (N,): clips of one group, such as the views of one performance, are no neighbours of each other; -1: in no group.
+    groups (N,): clips of one group, such as the views of one performance, are no neighbours of each other; -1: in no group. In float64:
+    the cosines of features that have nearly collapsed differ by less than float32 tells apart.
     """
     alone = torch.arange(len(features), device=features.device)  # every clip is at least in a group with itself
     groups = alone if groups is None else groups.to(features.device)
     groups = torch.where(groups < 0, groups.max() + 1 + alone, groups)
     check_neighbours(neighbours, len(features) - int(torch.unique(groups, return_counts=True)[1].max()))
     known, numbers = torch.unique(torch.as_tensor(labels), return_inverse=True)
-    unit, numbers = F.normalize(features, dim=1).unsqueeze(0), numbers.to(features.device)
+    unit, numbers = F.normalize(features.double(), dim=1).unsqueeze(0), numbers.to(features.device)
     right = 0
     for rows, similarity in similarities(unit, unit):
         similarity[0].masked_fill_(groups[rows, None] == groups, -torch.inf)
