@@ -217,11 +217,37 @@ def test_units_and_the_axis_that_points_up(tmp_path):
         assert unit in source.title
         np.testing.assert_allclose(found.joints, expected.joints, atol=1e-4)
     (tmp_path / "x.bvh").write_text(scaled(100))
-    with pytest.raises(DataError, match="no person's height"):
+    with pytest.raises(DataError, match="no person's size"):
         sources.read(tmp_path)
     (tmp_path / "x.bvh").write_text(whole)
     (turned,) = sources.read(tmp_path, up="z", units="cm").recordings
     np.testing.assert_allclose(turned.joints, expected.joints[..., [0, 2, 1]] * (1, 1, -1), atol=1e-6)
+
+
+def test_every_file_has_its_own_unit_and_a_damaged_first_file_stops_nothing(tmp_path):
+    random = np.random.default_rng(0)
+    motion = performance(5, 0, random)
+    raw = write(tmp_path / "mocap", clips=12)
+    (raw / "wave" / "a first.bvh").write_text("HIERARCHY")
+    metres = re.sub(
+        r"OFFSET (\S+) (\S+) (\S+)", lambda m: "OFFSET " + " ".join(f"{float(v) / 100:.8f}" for v in m.groups()), text(motion, 5)
+    )
+    head, _, rows = metres.partition("Frame Time:")
+    first, *rest = rows.splitlines()
+    rest = [" ".join([*(f"{float(v) / 100:.8f}" for v in row.split()[:3]), *row.split()[3:]]) for row in rest]
+    (raw / "wave" / "metres.bvh").write_text("\n".join([head + "Frame Time:" + first, *rest]))
+    report = clips.write(tmp_path / "x.clips", sources.read(raw, fps="30"), progress=False)
+    assert report.clips == 13 and len(report.damaged) == 1 and "a first.bvh" in report.damaged[0].reason
+    found = clips.open_clips(tmp_path / "x.clips")
+    joints = found.joints_of(list(found.names).index("wave/metres"))
+    assert 1.5 < np.ptp(joints[0, 0, :, 1]) < 1.8
+    with pytest.raises(SettingsError, match="option 'fps' must be a number, found 'many'"):
+        sources.read(raw, fps="many")
+
+
+def test_more_places_than_memory_should_hold_are_refused():
+    with pytest.raises(DataError, match="more than 4000000 places"):
+        bvh_text.parse(WHOLE.replace("Frames: 3", "Frames: 900000").encode(), "x")
 
 
 # Files that are not as they should be

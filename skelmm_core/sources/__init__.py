@@ -68,6 +68,16 @@ def _check_readable(path: Path) -> None:
         raise DataError(f"can't read '{path}': {problem.strerror or problem}; change its permissions or name another") from problem
 
 
+def _converted(option: str, value: Any, default: Any) -> Any:
+    """An option that came as text, from a command line, as a number where its default is one."""
+    if not isinstance(value, str) or isinstance(default, bool) or not isinstance(default, int | float):
+        return value
+    try:
+        return float(value) if isinstance(default, float) else int(value)
+    except ValueError as problem:
+        raise SettingsError(f"option '{option}' must be a number, found '{value}'") from problem
+
+
 def read(path: str | Path | Sequence[str | Path], format: str = "auto", **options: Any) -> Source:
     """The data set at `path`, or at several paths together, as a `Source`; `options` are those of the format's own `read`.
 
@@ -84,4 +94,5 @@ def read(path: str | Path | Sequence[str | Path], format: str = "auto", **option
     for option in options:
         if option not in known:
             raise SettingsError(f"format '{names[str(paths[0])]}' has no option '{option}'{nearest(option, known)}")
+        options[option] = _converted(option, options[option], inspect.signature(reader.read).parameters[option].default)
     return reader.read(paths if len(paths) > 1 else paths[0], **options)

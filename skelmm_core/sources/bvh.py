@@ -20,7 +20,7 @@ from skelmm_core.sources import bvh_names, bvh_text, members
 from skelmm_core.sources.parts import numbered
 
 HOLDS = "BVH motion capture: .bvh files in a folder, zip or tar"
-UNITS = {"m": (1.0, 0.8, 2.5), "cm": (0.01, 80, 250), "inches": (0.0254, 30, 80)}  # metres, and the heights of people's rest poses
+UNITS = {"m": (1.0, 1.1, 3.3), "cm": (0.01, 130, 330), "inches": (0.0254, 43, 130)}  # metres, and people's longest ways along bones
 FIELDS = ("label", "subject", "view", "setup", "repetition")
 LONGEST = 200  # characters of a name that a pattern is tried on
 
@@ -31,7 +31,7 @@ def recognise(path: Path) -> bool:
 
 
 def read(
-    path: Path, map: str | Path = "", label: str = "folder", pattern: str = "", units: str = "", up: str = "y", fps: float = 0,
+    path: Path, map: str | Path = "", label: str = "folder", pattern: str = "", units: str = "", up: str = "y", fps: float = 0.0,
     protocol: str = "",
 ) -> Source:  # fmt: skip
     """The clips of all `.bvh` files, in the order of their names.
@@ -41,7 +41,7 @@ def read(
         label: ``"folder"``: a clip's class is the name of the folder that its file lies in; ``"name"``: what `pattern` says.
         pattern: regular expression for a file's name without its ending, with groups named like columns, e.g.
             ``(?P<subject>\\d+)_(?P<label>[a-z]+)``; of label, subject, view, setup, repetition. Names are numbered alphabetically from 1.
-        units: m, cm or inches; without it told from the height of the first file's rest pose.
+        units: m, cm or inches; without it told, file by file, from the longest way along the bones from one end of the body to another.
         up: axis that points up, y or z.
         fps: frames per second of the clips; 0: the first file's. Others are brought to it by linear interpolation of joints.
         protocol: the default train/test split.
@@ -56,18 +56,19 @@ def read(
     if not found:
         raise DataError(f"'{path}' holds no .bvh file")
     target, table = bvh_names.table(map)
-    first = bvh_text.parse(found[0].read(), found[0].path)
+    first, where = _first(found)
     facts, classes = _facts(found, path, label, pattern)
-    unit = units or _units(first, up, found[0].path)
+    table = {j: tuple(a) for j, a in table.items()}
+    unit = units or unit_of(first, bvh_names.weights(first.names, target, table, where), target, where)
     rate = float(fps) or round(first.rate, 3)
-    way = Way(target, {j: tuple(a) for j, a in table.items()}, UNITS[unit][0], up, rate)
+    way = Way(target, table, units, up, rate)
     return Source(
         title=f"{Path(path).stem} (BVH in {unit})",
         skeleton=target,
         class_names=classes,
         frame_rate=rate,
         protocol=str(protocol),
-        fingerprint=members.fingerprint(found, "bvh", facts, sorted(way.table.items()), target.to_dict(), unit, up, rate),
+        fingerprint=members.fingerprint(found, "bvh", facts, sorted(way.table.items()), target.to_dict(), units, up, rate),
         items=[Item(member, fact) for member, fact in zip(found, facts, strict=True)],
         read=partial(_recording, way),
     )
@@ -75,11 +76,11 @@ def read(
 
 @dataclass(frozen=True)
 class Way:
-    """From a hierarchy to a skeleton: which joints, metres per unit, the axis that points up, frames per second."""
+    """From a hierarchy to a skeleton: which joints, the unit ("": told from each file), the axis that points up, frames per second."""
 
     target: Skeleton
     table: bvh_names.Table
-    metres: float
+    units: str
     up: str
     rate: float
 
@@ -99,7 +100,8 @@ class Item:
 def _recording(way: Way, item: Item) -> Recording:
     motion = bvh_text.parse(item.member.read(), item.member.path)
     weights = bvh_names.weights(motion.names, way.target, way.table, item.member.path)
-    joints = np.einsum("vj,tjc->tvc", weights, motion.positions()) * way.metres  # (T, V, 3)
+    unit = way.units or unit_of(motion, weights, way.target, item.member.path)
+    joints = np.einsum("vj,tjc->tvc", weights, motion.positions()) * UNITS[unit][0]  # (T, V, 3)
     if way.up == "z":
         joints = joints[..., [0, 2, 1]] * (1, 1, -1)
     changes = {}
@@ -118,14 +120,32 @@ def at_rate(joints: np.ndarray, rate: float, wanted: float) -> np.ndarray:
     return joints[low] * (1 - share) + joints[np.minimum(low + 1, len(joints) - 1)] * share
 
 
-def _units(motion: bvh_text.Bvh, up: str, where: str) -> str:
-    rest = motion.rest()[:, "xyz".index(up)]
-    height = rest.max() - rest.min()
+def _first(found: list[members.Member]) -> tuple[bvh_text.Bvh, str]:
+    """The first file that can be read; where none can, the error of the first."""
+    problems = []
+    for member in found:
+        try:
+            return bvh_text.parse(member.read(), member.path), member.path
+        except DataError as problem:
+            problems.append(problem)
+    raise problems[0]
+
+
+def unit_of(motion: bvh_text.Bvh, weights: np.ndarray, target: Skeleton, where: str) -> str:
+    """The unit in which the longest way along the bones, say from a hand to a foot, has a person's length; no pose changes it."""
+    rest = weights @ motion.rest()  # (V, 3)
+    ways = np.full((len(target), len(target)), np.inf)
+    np.fill_diagonal(ways, 0)
+    for one, other in target.edges:
+        ways[one, other] = ways[other, one] = np.linalg.norm(rest[one] - rest[other])
+    for middle in range(len(target)):  # Floyd and Warshall's shortest ways; in a tree there is only one
+        ways = np.minimum(ways, ways[:, middle, None] + ways[middle])
+    longest = ways[np.isfinite(ways)].max()
     for unit, (_, low, high) in UNITS.items():
-        if low <= height <= high:
+        if low <= longest <= high:
             return unit
     raise DataError(
-        f"'{where}': the rest pose is {height:.3g} high, no person's height in {', '.join(UNITS)}; say -p units=..., or -p up=z"
+        f"'{where}': from one end of the body to another it is {longest:.3g}, no person's size in {', '.join(UNITS)}; say -p units="
     )
 
 

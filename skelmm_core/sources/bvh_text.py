@@ -17,6 +17,7 @@ from skelmm_core.errors import DataError
 POSITIONS, ROTATIONS = ("Xposition", "Yposition", "Zposition"), ("Xrotation", "Yrotation", "Zrotation")
 CHANNELS = POSITIONS + ROTATIONS
 MOST_JOINTS, MOST_FRAMES, DEEPEST = 1000, 1_000_000, 200
+MOST_PLACES = 4_000_000  # frames x joints; more than an hour of a usual hierarchy, and some hundred MB
 END = " end"  # an end site is named after its joint
 
 
@@ -83,6 +84,8 @@ def parse(content: bytes, where: str) -> Bvh:
         raise lines.wrong(f"the frame count must be a whole number from 1 to {MOST_FRAMES}, found {frames:g}")
     if not 1e-4 <= step <= 10:
         raise lines.wrong(f"the frame time must be seconds between 0.0001 and 10, found {step:g}")
+    if frames * len(names) > MOST_PLACES:
+        raise lines.wrong(f"{frames:.0f} frames of {len(names)} joints are more than {MOST_PLACES} places; cut the recording into clips")
     motion = _motion(lines, int(frames), len(channels))
     return Bvh(tuple(names), tuple(parents), np.array(offsets), tuple(channels), motion, 1 / step)
 
