@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from skelmm_core.errors import DataError, SettingsError, nearest
-from skelmm_core.files import replacing, unwritten
+from skelmm_core.files import replacing
 
 BASE = "https://download.openmmlab.com/mmaction/pyskl/data/nturgbd"
 TRIES, PAUSE = 5, 2.0  # times that a broken connection is taken up again in one call; seconds before the second, doubled every time
@@ -91,6 +92,8 @@ def fetch(url: str, target: Path, sha256: str = "", pause: float = PAUSE) -> Pat
     """
     import pooch
 
+    if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
+        raise SettingsError(f"a sha256 is 64 hexadecimal digits, found '{sha256[:80]}'")
     expected = sha256.lower() or recorded(target)
     if target.exists():
         found = pooch.file_hash(str(target), alg="sha256")
@@ -105,11 +108,15 @@ def fetch(url: str, target: Path, sha256: str = "", pause: float = PAUSE) -> Pat
         found = pooch.file_hash(str(part), alg="sha256")
         if expected and found != expected:
             part.unlink()
+            _notes(part).unlink(missing_ok=True)
             raise DataError(f"'{url}' came with the sha256 {found}, expected {expected}; it was thrown away: is the checksum of this file?")
         os.replace(part, target)
         _notes(part).unlink(missing_ok=True)
     except OSError as problem:
-        raise unwritten(target, problem) from problem
+        raise DataError(
+            f"can't write '{target}': {problem.strerror or problem}; what had come is kept in '{part.name}'; free some space, or choose "
+            "another folder, and give the same command again"
+        ) from problem
     _record(target, found)
     return target
 
@@ -171,10 +178,19 @@ def _go_on(url: str, part: Path) -> bool:
                 return False
             raise DataError(f"can't download '{url}': the server answered {answer.status_code} {answer.reason}")
         begin = size if answer.status_code == 206 else 0
+        if begin and not answer.headers.get("Content-Range", "").startswith(f"bytes {begin}-"):
+            part.unlink()  # another part than was asked for: begin anew
+            return False
+        if answer.headers.get("Content-Type", "").startswith("text/html"):
+            raise DataError(f"can't download '{url}': the server sent a web page, not the file; open the address in a browser to see why")
         length = answer.headers.get("Content-Length", "")
+        if not length.isdecimal() and answer.headers.get("Transfer-Encoding") != "chunked":
+            raise DataError(
+                f"can't download '{url}': the server does not say how long the file is, so a cut could not be told from its end"
+            )
         total = begin + int(length) if length.isdecimal() else None
-        mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
-        mark = "" if mark.startswith("W/") else mark  # a weak mark can't vouch for bytes
+        strong = answer.headers.get("ETag", "W/")
+        mark = answer.headers.get("Last-Modified", "") if strong.startswith("W/") else strong  # a weak mark can't vouch for bytes
         with replacing(_notes(part)) as file:
             file.write(json.dumps({"url": url, "mark": mark, "length": total}).encode())
         bar = tqdm(total=total, initial=begin, desc=part.name.removesuffix(".part"), unit="B", unit_scale=True, mininterval=1, disable=None)

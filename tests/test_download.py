@@ -28,6 +28,9 @@ class Site:
     broken: list[int] = field(default_factory=list)
     ranges: bool = True
     status: int = 0
+    length: bool = True
+    shift: int = 0
+    kind: str = "application/octet-stream"
     asked: list[str | None] = field(default_factory=list)
     url: str = ""
 
@@ -51,7 +54,11 @@ def site(monkeypatch) -> Iterator[Site]:
                 self.send_error(416)
                 return
             self.send_response(206 if begin else 200)
-            self.send_header("Content-Length", str(len(here.content) - begin))
+            if here.length:
+                self.send_header("Content-Length", str(len(here.content) - begin))
+            if begin:
+                self.send_header("Content-Range", f"bytes {begin + here.shift}-{len(here.content) - 1}/{len(here.content)}")
+            self.send_header("Content-Type", here.kind)
             if here.mark:
                 self.send_header("ETag", here.mark)
             self.end_headers()
@@ -132,6 +139,24 @@ def test_refusal_is_told_at_once(site, tmp_path, status):
     assert len(site.asked) == 1 and names(tmp_path) == []
 
 
+def test_answers_that_are_not_the_file(site, tmp_path):
+    with pytest.raises(SettingsError, match="64 hexadecimal digits, found 'abc'"):
+        download.fetch(site.url, tmp_path / "data.pkl", sha256="abc")
+    site.kind = "text/html; charset=utf-8"
+    with pytest.raises(DataError, match="sent a web page, not the file"):
+        download.fetch(site.url, tmp_path / "data.pkl", pause=0)
+    site.kind, site.length = "application/octet-stream", False
+    with pytest.raises(DataError, match="does not say how long the file is"):
+        download.fetch(site.url, tmp_path / "data.pkl", pause=0)
+    assert names(tmp_path) == []
+
+
+def test_another_part_than_was_asked_for_is_not_put_behind(site, tmp_path):
+    site.broken, site.shift = [100_000], 7
+    download.fetch(site.url, tmp_path / "data.pkl", pause=0)
+    assert (tmp_path / "data.pkl").read_bytes() == CONTENT and site.asked == [None, "bytes=100000-", None]
+
+
 def test_nobody_answers(tmp_path):
     with pytest.raises(DataError, match="can't download 'http://127.0.0.1:9/x'"):
         download.fetch("http://127.0.0.1:9/x", tmp_path / "x", pause=0)
@@ -140,11 +165,15 @@ def test_nobody_answers(tmp_path):
 
 
 def test_full_disk(site, tmp_path, monkeypatch):
+    calls = []
+
     def full(*_):
-        raise OSError(28, "No space left on device")
+        calls.append(1)
+        if len(calls) > 1:  # the first is that of the small file of notes
+            raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(DataError, match="No space left on device.*free some space"):
+    with pytest.raises(DataError, match="No space left on device.*data.pkl.part.*free some space"):
         download.fetch(site.url, tmp_path / "data.pkl", pause=0)
     assert not (tmp_path / "data.pkl").exists()
 
