@@ -247,3 +247,13 @@ def test_later_notebooks_know_the_settings_of_earlier_ones():
     chain = [set(parameters.of_notebook(p)) & everything for p in NOTEBOOKS]
     for earlier, later in zip(chain, chain[1:], strict=False):
         assert earlier <= later, earlier - later
+
+
+def test_every_commit_that_the_readme_cites_is_in_the_history():
+    if not (ROOT / ".git").exists():
+        pytest.skip("not a git checkout: there is no history to look into")
+    cited = set(re.findall(r"commit `([0-9a-f]{7,40})`", README))
+    assert len(cited) >= 3
+    for commit in cited:
+        done = subprocess.run(["git", "-C", ROOT, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, text=True)
+        assert done.returncode == 0, f"README cites {commit}: {done.stderr}"
