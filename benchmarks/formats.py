@@ -4,8 +4,8 @@ it notice files that are cut short?
     python -m benchmarks.formats --clips 100
 
 Files are made by the writers in tests/writers, which know nothing of the readers. "bad files": of copies in which one file was cut at
-some place, those that were refused, or left out and named. Exits with 1 when a format is not recognised or a reader fails in another way
-than by a clear error.
+some place, those that were refused, or left out and named. Exits with 1 when a format is not recognised, a bad file is not noticed, or a
+reader fails in another way than by a clear error.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def generated(writer: str, count: int, folder: Path) -> Row:
             row.problem = f"{file.name} cut to {share:.0%}: {type(problem).__name__}: {problem}"[:200]
         finally:
             file.write_bytes(whole)
+    if row.refused < row.tried and not row.problem:
+        row.problem = f"{row.tried - row.refused} bad files were not noticed"
     return row
 
 

@@ -85,7 +85,10 @@ def prepare(
     found = sources.read(source, format, **pairs(options))
     if found.protocol:
         protocols.check_words(found.protocol)
-    print(audit.keep(clips, files.write(clips, found, strict=strict, jobs=jobs)))
+    written = files.write(clips, found, strict=strict, jobs=jobs)
+    if written.resumed:
+        print(f"went on from an interrupted run, which had written {written.resumed} of the clips")
+    print(audit.keep(clips, written))
 
 
 def info(clips: Annotated[Path, Positional, arg(metavar="CLIPS")], protocol: str = "") -> None:

@@ -26,6 +26,10 @@ class CheckpointError(SkelmmError):
     """A checkpoint that is missing, torn, or made for other data or settings."""
 
 
+class InterruptedWork(DataError):
+    """Something from outside stopped the work; what was done is kept, and the same command goes on from there."""
+
+
 class TrainingError(SkelmmError):
     """Training can't go on: a loss that is not finite, or a batch that does not fit."""
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from skelmm_core.errors import DataError
+from skelmm_core.errors import DataError, InterruptedWork
 from skelmm_core.recordings import Dropped, Recording, Source, check, stature
 
 BLOCK = 512  # items that are under way at a time when several processes read
@@ -41,12 +41,20 @@ def examine(source: Source, first: int = 0, strict: bool = False, jobs: int = 0)
     if first == len(items):
         return
     from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import BrokenProcessPool
 
     light = replace(source, items=())  # the items need not travel, but one by one
     with Parallel(n_jobs=jobs or -1, batch_size=BATCH, max_nbytes=None) as pool:
         for start in range(first, len(items), BLOCK):
             block = range(start, min(start + BLOCK, len(items)))
-            yield from pool(delayed(checked)(light, items[i], strict) for i in block)
+            try:
+                found = pool(delayed(checked)(light, items[i], strict) for i in block)
+            except BrokenProcessPool as problem:
+                raise InterruptedWork(
+                    f"{source.title}: a process that read items {block.start} to {block.stop - 1} was killed, perhaps for want of memory; "
+                    "what was written is kept: give the same command again, with fewer processes (--jobs 1) if it happens again"
+                ) from problem
+            yield from found
 
 
 def checked(source: Source, item: Any, strict: bool) -> list[Checked | Dropped]:

@@ -24,7 +24,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from skelmm_core.clipfile import COLUMNS, FORMAT, header, room
-from skelmm_core.errors import DataError
+from skelmm_core.errors import DataError, InterruptedWork
 from skelmm_core.files import refuse_foreign, unwritten
 from skelmm_core.reading import Checked, examine
 from skelmm_core.recordings import NUMBERS, Dropped, Source
@@ -171,13 +171,14 @@ class _Draft:
             else:
                 self.file.write(bytes(self.begin))
                 self.lines.write(self.origin.encode() + b"\n")
+                self.lines.flush()
         except OSError as problem:
             self._discard()
             raise unwritten(self.path, problem) from problem
         return self
 
     def __exit__(self, kind, problem, trace) -> None:
-        if kind is None or issubclass(kind, Exception):
+        if kind is None or (issubclass(kind, Exception) and not issubclass(kind, InterruptedWork)):
             self._discard()
             if isinstance(problem, OSError):
                 raise unwritten(self.path, problem) from problem

@@ -329,6 +329,24 @@ def test_damaged_recordings_are_left_out_and_named(tmp_path):
     assert "damaged and left out: 1 of 5" in str(report) and "x of joint 3 (head) is nan" in str(report)
 
 
+def killed(recording: Recording) -> Recording:
+    if recording.name == "clip 30":
+        os.kill(os.getpid(), 9)
+    return recording
+
+
+def test_a_killed_reader_process_costs_nothing_that_was_written(tmp_path, monkeypatch):
+    monkeypatch.setattr("skelmm_core.reading.BLOCK", 8)
+    monkeypatch.setattr("skelmm_core.reading.ALONE", 0)  # this process reads nothing itself
+    many = [Recording(standing(3, seed=i), i % 2, f"clip {i}") for i in range(40)]
+    with pytest.raises(DataError, match="was killed.*what was written is kept.*--jobs 1"):
+        clips.write(tmp_path / "x.clips", source(many, read=killed), progress=False, jobs=2)
+    assert not (tmp_path / "x.clips").exists()
+    report = clips.write(tmp_path / "x.clips", source(many), progress=False, jobs=1)
+    assert report.clips == 40 and report.resumed >= 1
+    assert (tmp_path / "x.clips").read_bytes() == make(tmp_path / "whole.clips", many).path.read_bytes()
+
+
 def test_two_writers_of_one_file(tmp_path):
     def again(recording: Recording) -> Recording:
         with pytest.raises(DataError, match="another process is writing"):

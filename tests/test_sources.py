@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -190,6 +191,33 @@ def test_fingerprint_follows_the_content(tmp_path):
     assert sources.read(zipped(tmp_path / "b.zip", dict(reversed(files.items())))).fingerprint == first
     files["S001C002P001R002A001.skeleton"] = skeleton_text([people(1, seed=99)] * 3)
     assert sources.read(zipped(tmp_path / "b.zip", files)).fingerprint != first
+
+
+def test_an_edit_of_equal_size_is_another_source(tmp_path):
+    raw = folder(tmp_path / "raw", one_of_each_class())
+    before = sources.read(raw).fingerprint
+    assert sources.read(raw).fingerprint == before
+    file = next(raw.glob("*.skeleton"))
+    file.write_text(file.read_text().replace("268.1", "268.2"))
+    os.utime(file, ns=(1, 1))
+    assert sources.read(raw).fingerprint != before
+
+
+def test_links_that_lead_round_are_named(tmp_path):
+    raw = folder(tmp_path / "raw", one_of_each_class())
+    (raw / "again").symlink_to(raw, target_is_directory=True)
+    for format in ("auto", "ntu"):
+        with pytest.raises(DataError, match="once more: remove the link"):
+            sources.read(raw, format=format)
+
+
+def test_zip_that_lies_about_a_size(tmp_path):
+    name = "S001C001P001R001A001.skeleton"
+    path = zipped(tmp_path / "x.zip", {name: "1 " * 500_000})
+    content = path.read_bytes()
+    path.write_bytes(content.replace((1_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
+    with pytest.raises(DataError, match="says 1000 bytes|Bad CRC|damaged|can't read"):
+        list(sources.read(path, format="ntu").recordings)
 
 
 def test_own_skeleton_of_17_joints_is_not_taken_for_joints_in_an_image(tmp_path):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import re
 
 import numpy as np
 import pytest
+import scipy.io
 from little_files import everything, folder, little_utd, mat, tarred, zipped
 
 from skelmm_core import sources
@@ -68,3 +70,17 @@ def test_archive_that_was_cut_short(tmp_path):
     (tmp_path / "bits.zip").write_bytes(content)
     with pytest.raises(DataError, match="a27_s2_t1_skeleton.mat"):
         everything(sources.read(tmp_path / "bits.zip"))
+
+
+def test_unpacked_size_is_looked_at_before_unpacking_and_empty_clips_are_left_out(tmp_path):
+    huge, empty = (io.BytesIO() for _ in range(2))
+    scipy.io.savemat(huge, {"d_skel": np.zeros((20, 3, 150_000), np.float32)}, do_compression=True)
+    scipy.io.savemat(empty, {"d_skel": np.zeros((20, 3, 5))}, do_compression=True)
+    assert len(huge.getvalue()) < 100_000
+    (tmp_path / "a1_s1_t1_skeleton.mat").write_bytes(huge.getvalue())
+    (tmp_path / "a1_s1_t2_skeleton.mat").write_bytes(empty.getvalue())
+    with pytest.raises(DataError, match="more than any recording"):
+        list(sources.read(tmp_path).recordings)
+    (tmp_path / "a1_s1_t1_skeleton.mat").unlink()
+    (found,) = sources.read(tmp_path).recordings
+    assert found.reason == "no body in any frame" and found.name == "a1_s1_t2"

@@ -42,6 +42,8 @@ def module(format: str) -> ModuleType:
 
 def recognise(path: str | Path) -> str:
     """Name of the format of the data at `path`; data of none or of several formats raise `DataError`."""
+    from skelmm_core.sources import members
+
     path = Path(path)
     _check_readable(path)
     found = [name for name in FORMATS if module(name).recognise(path)]
@@ -49,6 +51,9 @@ def recognise(path: str | Path) -> str:
         return found[0]
     if found:
         raise DataError(f"'{path}' holds data of {len(found)} formats, {' and '.join(found)}: say which with --format, or keep them apart")
+    if path.is_dir():
+        for _ in members.files(path):  # raises for what can't be looked into
+            pass
     if path.is_dir() and not any(path.iterdir()):
         what = "the folder is empty"
     else:

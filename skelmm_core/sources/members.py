@@ -46,7 +46,13 @@ class Member:
                 case bytes(content):
                     return content
                 case (path, str(name)):
-                    return _opened_zip(path, os.getpid(), os.stat(path).st_mtime_ns).read(name)
+                    with _opened_zip(path, os.getpid(), os.stat(path).st_mtime_ns).open(name) as file:
+                        content = file.read(self.size + 1)  # an archive may lie about sizes
+                    if len(content) != self.size:
+                        raise ValueError(
+                            f"its archive says {self.size} bytes, and there are {'more' if len(content) > self.size else 'fewer'}"
+                        )
+                    return content
                 case (path, int(offset)):
                     with open(path, "rb") as file:
                         file.seek(offset)
@@ -81,7 +87,8 @@ def _members(path: Path, suffix: str) -> list[Member]:
         if not path.exists():
             raise DataError(f"no file or folder at '{path}'")
         if path.name.endswith(suffix):
-            return [Member(path.name, path.stat().st_size, str(path.stat().st_size), str(path))]
+            state = path.stat()
+            return [Member(path.name, state.st_size, str(state.st_mtime_ns), str(path))]
         if zipfile.is_zipfile(path):
             return _zip(path, suffix)
         return _tar(path, suffix) if tarfile.is_tarfile(path) else []
@@ -120,8 +127,8 @@ def _listed(path: str, written: int, size: int) -> tuple[str, ...]:
 def fingerprint(found: list[Member], *settings: object) -> str:
     """sha256 over names, sizes and marks of the members and the reader's settings.
 
-    The mark is a CRC in a zip, a digest in a tar, and the size alone in a folder, which may hold 50 GB: what was really read is
-    covered by the `content` digest of the clips file.
+    The mark is a CRC in a zip, a digest in a tar, and the time of the last change in a folder, which may hold 50 GB: what was really
+    read is covered by the `content` digest of the clips file.
     """
     digest = hashlib.sha256(repr(settings).encode())
     for member in found:
@@ -147,13 +154,20 @@ def files(path: Path) -> Iterator[Path]:
     def refused(problem: OSError) -> None:
         raise DataError(f"can't look into '{problem.filename}': {problem.strerror}; change its permissions or name another folder")
 
-    for folder, _, names in os.walk(path, onerror=refused, followlinks=True):
+    seen: dict[tuple[int, int], str] = {}
+    for folder, inside, names in os.walk(path, onerror=refused, followlinks=True):
+        for name in ("", *inside):  # a link to a folder that holds it would lead round for ever
+            one = os.path.join(folder, name) if name else folder
+            state = os.stat(one)
+            known = seen.setdefault((state.st_dev, state.st_ino), one)
+            if known != one:
+                raise DataError(f"'{one}' is the folder '{known}' once more: remove the link, or name the folder that it leads to")
         yield from (Path(folder) / name for name in names)
 
 
 def _folder(path: Path, suffix: str) -> list[Member]:
-    found = ((p, p.stat().st_size) for p in files(path) if p.name.endswith(suffix) and p.is_file())
-    return [Member(p.relative_to(path).as_posix(), size, "", str(p)) for p, size in found]
+    found = ((p, p.stat()) for p in files(path) if p.name.endswith(suffix) and p.is_file())
+    return [Member(p.relative_to(path).as_posix(), state.st_size, str(state.st_mtime_ns), str(p)) for p, state in found]
 
 
 def _zip(path: Path, suffix: str) -> list[Member]:

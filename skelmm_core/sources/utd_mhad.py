@@ -7,6 +7,7 @@ the camera, 30 Hz, one body. Actions, subjects and trials are counted from 1.
 from __future__ import annotations
 
 import io
+import math
 import re
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import numpy as np
 import scipy.io
 
 from skelmm_core.errors import DataError
-from skelmm_core.recordings import Recording, Source
+from skelmm_core.recordings import Dropped, Recording, Source
 from skelmm_core.skeletons import KINECT20
 from skelmm_core.sources import members
 
@@ -25,6 +26,7 @@ CLASS_NAMES = (
     "push", "knock", "catch", "pickup and throw", "jog", "walk", "sit to stand", "stand to sit", "lunge", "squat",
 )  # fmt: skip
 NAME = re.compile(r"a(\d{1,2})_s(\d{1,2})_t(\d{1,2})_skeleton")
+LARGEST = 20 * 3 * 100_000  # numbers in a file; an hour of recording
 ORDER = (3, 2, 1, 0, *range(4, 20))  # the files begin with head, shoulder centre, spine, hip centre; kinect20 the other way round
 
 
@@ -60,15 +62,23 @@ def _numbers(member: members.Member) -> tuple[int, int, int]:
     return int(name[1]), int(name[2]), int(name[3])
 
 
-def _recording(member: members.Member) -> Recording:
+def _recording(member: members.Member) -> Recording | Dropped:
     action, subject, trial = _numbers(member)
-    return Recording(_joints(member), action - 1, member.stem.removesuffix("_skeleton"), subject=subject, repetition=trial)
+    joints = _joints(member)
+    if not joints.any():
+        return Dropped(member.stem.removesuffix("_skeleton"), "no body in any frame")
+    return Recording(joints, action - 1, member.stem.removesuffix("_skeleton"), subject=subject, repetition=trial)
 
 
 def _joints(member: members.Member) -> np.ndarray:
     """(1, T, 20, 3) float32 metres in kinect20's order."""
     try:
-        found = scipy.io.loadmat(io.BytesIO(member.read()), variable_names=["d_skel"]).get("d_skel")
+        content = io.BytesIO(member.read())
+        shape = next((shape for name, shape, _ in scipy.io.whosmat(content) if name == "d_skel"), ())  # before anything is unpacked
+        if math.prod(shape) > LARGEST:
+            raise DataError(f"'{member.path}': 'd_skel' has the shape {shape}, more than any recording has; take it away")
+        content.seek(0)
+        found = scipy.io.loadmat(content, variable_names=["d_skel"]).get("d_skel")
     except DataError:
         raise
     except Exception as problem:  # whatever scipy's parser trips over in a damaged file: ValueError, zlib.error, IndexError, ...
