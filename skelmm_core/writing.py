@@ -79,7 +79,7 @@ class WriteReport:
         ]
         for reason, count in Counter(d.reason for d in self.dropped if not d.damaged).most_common():
             lines.append(f"left out {count}: {reason} (first: {next(d.name for d in self.dropped if d.reason == reason)})")
-        lines += [f"taken away: {number} {what}, from {clips} clips" for what, (number, clips) in self.changes.items()]
+        lines += [f"taken away or noted: {number} {what}, from {clips} clips" for what, (number, clips) in self.changes.items()]
         return "\n".join(lines + [f"warning: {w}" for w in self.warnings])
 
 

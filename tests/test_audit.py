@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import tracemalloc
 import warnings
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pages import Page
 
 from skelmm_core import audit, clips, drawing, skeletons, sources
 from skelmm_core.audit import leaks, measurements, page, report_path
@@ -316,24 +316,6 @@ def strict(path) -> dict:
         raise AssertionError(f"{word} in {path}")
 
     return json.loads(path.read_text(), parse_constant=refuse)
-
-
-class Page(HTMLParser):
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags, self.text, self.open = [], "", []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_report_beside_the_clips_file_is_whole_escaped_and_the_same_again(tmp_path):

@@ -7,11 +7,11 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from html.parser import HTMLParser
 from pathlib import Path
 
 import nbformat
 import pytest
+from pages import Page
 
 from skelmm_core import clips, manifest, parameters, pipeline, report
 from skelmm_core.errors import DataError, NotebookError, SettingsError
@@ -278,26 +278,6 @@ def test_table_is_aligned_and_lists_signs():
 
 
 # Report
-
-
-class Page(HTMLParser):
-    """Tags with attributes, text, and whether every element is closed."""
-
-    def __init__(self, text: str):
-        super().__init__()
-        self.tags, self.text, self.open = [], "", []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in ("meta", "img"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
-
-    def handle_data(self, data):
-        self.text += data
 
 
 def test_report_is_self_contained_and_escaped(tmp_path):

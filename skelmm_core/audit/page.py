@@ -126,13 +126,13 @@ def _left_out(audit: Audit) -> Iterator[str]:
         yield "<p>Not known: the file was opened, not just prepared.</p>"
         return
     if not (audit.left_out or audit.damaged or audit.changes):
-        yield "<p>Nothing, and nothing was taken away from the clips.</p>"
+        yield "<p>Nothing, and readers noted nothing about the clips.</p>"
     if audit.damaged:
         yield "<p>Damaged:</p>" + _some(("file or clip", "what is wrong"), audit.damaged)
     for reason, names in audit.left_out.items():
         yield html.folded(f"{len(names)} left out: {reason}", _some(("clip",), ((name,) for name in names)))
     if audit.changes:
-        yield "<p>Taken away:</p>" + _some(("what", "how many", "from clips"), ((what, *n) for what, n in audit.changes.items()))
+        yield "<p>Taken away or noted:</p>" + _some(("what", "how many", "from clips"), ((what, *n) for what, n in audit.changes.items()))
 
 
 def _some(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:

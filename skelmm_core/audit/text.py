@@ -69,7 +69,7 @@ def left_out(audit: Audit) -> Iterator[str]:
         return
     lines = [f"{len(names)}: {reason} ({_few_of(names)})" for reason, names in audit.left_out.items()]
     lines += [f"damaged: {name}: {reason}" for name, reason in audit.damaged]
-    lines += [f"taken away: {number} {what}, from {clips(count)}" for what, (number, count) in audit.changes.items()]
+    lines += [f"taken away or noted: {number} {what}, from {clips(count)}" for what, (number, count) in audit.changes.items()]
     yield from lines[:MOST] or ["nothing"]
     if len(lines) > MOST:
         yield f"{len(lines) - MOST} more, in the JSON"
