@@ -15,6 +15,7 @@ from typing import BinaryIO
 from skelmm_core.errors import DataError, SkelmmError
 
 STALE = 3600  # seconds
+NOTHING = "nothing half written was left behind"
 _ADVICE = {
     errno.ENOSPC: "free some space or choose another disk",
     errno.EDQUOT: "free some of your quota or choose another disk",
@@ -53,10 +54,10 @@ def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterato
         raise
 
 
-def unwritten(path: Path, problem: OSError, error: type[SkelmmError] = DataError) -> SkelmmError:
-    """The error for a file that could not be written, saying what to do."""
+def unwritten(path: Path, problem: OSError, error: type[SkelmmError] = DataError, kept: str = NOTHING) -> SkelmmError:
+    """The error for a file that could not be written, saying what to do. kept: what became of the part that was written."""
     advice = _ADVICE.get(problem.errno, "check the folder and the disk")
-    return error(f"can't write '{path}': {problem.strerror or problem}; nothing half written was left behind; {advice}")
+    return error(f"can't write '{path}': {problem.strerror or problem}; {kept}; {advice}")
 
 
 def refuse_foreign(path: str | Path, format: str, error: type[SkelmmError] = DataError) -> None:

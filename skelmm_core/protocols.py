@@ -42,7 +42,7 @@ class Split(NamedTuple):
 
 
 def split(clips: Clips, protocol: str = "") -> Split:
-    """Divide a clips file into train and test; "" stands for the file's own protocol.
+    """Divide a clips file into train and test; "" stands for the file's own protocol. The only clip of a class is in neither.
 
     Raises `ProtocolError` for an unknown or malformed protocol, one that uses a column with unknown values, parts that overlap,
     an empty part, and a class of the file that is missing from a part.
@@ -54,7 +54,9 @@ def split(clips: Clips, protocol: str = "") -> Split:
     if len(test) > 1:
         raise ProtocolError(f"protocol '{name}' has more than one ' / '; expected 'training part' or 'training part / test part'")
     test = test[0] if test else ~train
-    _check(clips, name, train, test)
+    several = np.bincount(clips.labels, minlength=len(clips.class_names))[clips.labels] > 1
+    _check(clips, name, train, test, several)
+    train, test = train & several, test & several
     return Split(np.flatnonzero(train), np.flatnonzero(test), name)
 
 
@@ -176,14 +178,14 @@ def _number(value, name: str) -> np.ndarray:
     return value
 
 
-def _check(clips: Clips, name: str, train: np.ndarray, test: np.ndarray) -> None:
+def _check(clips: Clips, name: str, train: np.ndarray, test: np.ndarray, several: np.ndarray) -> None:
     both = np.flatnonzero(train & test)
     if len(both):
         raise ProtocolError(
             f"protocol '{name}': {len(both)} clips are in both parts, e.g. '{clips.names[both[0]]}'; the parts must not overlap"
         )
-    present = np.unique(clips.labels)
-    for part, mask in (("training", train), ("test", test)):
+    present = np.unique(clips.labels[several])
+    for part, mask in (("training", train & several), ("test", test & several)):
         if not mask.any():
             raise ProtocolError(f"protocol '{name}' leaves the {part} part of '{clips.path}' empty ({len(clips)} clips in all)")
         missing = np.setdiff1d(present, clips.labels[mask])

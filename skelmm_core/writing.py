@@ -25,19 +25,20 @@ from tqdm import tqdm
 
 from skelmm_core.clipfile import COLUMNS, FORMAT, header, room
 from skelmm_core.errors import DataError, InterruptedWork
-from skelmm_core.files import refuse_foreign, unwritten
+from skelmm_core.files import NOTHING, refuse_foreign, unwritten
 from skelmm_core.reading import Checked, examine
 from skelmm_core.recordings import NUMBERS, Dropped, Source
 
 HEIGHTS = (0.8, 2.5)  # metres; a data set of people whose median height lies outside has its units or axes wrong
 SAVE_EVERY = 2.0  # seconds between lines of the journal
+KEPT = "what was written up to here is kept, and the same command goes on from there"
 
 
 @dataclass(frozen=True)
 class WriteReport:
     """What `write` wrote. changes: what readers took away from recordings -> (how many, from how many clips). height: median over clips
     of the vertical extent of the first body, metres (NaN for a skeleton in an image); upright: share of clips whose shoulders are above
-    the middle of the body. resumed: clips that an interrupted writer had written before."""
+    the middle of the body. resumed: clips that an interrupted writer had written before. alone: classes that have a single clip."""
 
     path: Path
     clips: int
@@ -50,6 +51,7 @@ class WriteReport:
     upright: float
     seconds: float
     resumed: int = 0
+    alone: tuple[str, ...] = ()
 
     @property
     def damaged(self) -> tuple[Dropped, ...]:
@@ -67,6 +69,9 @@ class WriteReport:
         empty = self.per_class.count(0)
         if empty:
             found.append(f"{empty} of {len(self.per_class)} classes have no clip")
+        if self.alone:
+            more = f" and {len(self.alone) - 3} more" if len(self.alone) > 3 else ""
+            found.append(f"a single clip, which no protocol trains or tests with: {', '.join(self.alone[:3])}{more}")
         return tuple(found)
 
     def __str__(self) -> str:
@@ -90,10 +95,10 @@ def write(path: str | Path, source: Source, progress: bool = True, strict: bool 
         strict: a damaged recording stops everything; otherwise it is left out, counted and named.
         jobs: processes that read, 0: all cores as soon as it pays.
 
-    Raises `DataError` for a source without a usable recording, a name used twice, a class with a single clip, a file at `path` that is
-    not a clips file, another process that writes the same file, a disk that is full or read-only; and, when `strict`, for joints that
-    are not finite or not (1 or 2, T >= 1, V, 3), a label outside the classes and whatever else a reader can't read. A writer that was
-    interrupted or killed leaves its work hidden beside `path`, and the next one with the same source goes on from there.
+    Raises `DataError` for a source without a usable recording, a file at `path` that is not a clips file, another process that writes the
+    same file, a disk that is full or read-only; and, when `strict`, for joints that are not finite or not (1 or 2, T >= 1, V, 3), a label
+    outside the classes, a name used twice and whatever else a reader can't read. A writer that was interrupted, killed, or stopped by an
+    error after some seconds leaves its work hidden beside `path`, and the next one with the same source goes on from there.
     """
     path, began = Path(path), time.perf_counter()
     refuse_foreign(path, FORMAT)
@@ -105,16 +110,26 @@ def write(path: str | Path, source: Source, progress: bool = True, strict: bool 
             for found in examine(source, draft.done, strict, jobs):
                 draft.add(found)
                 bar.update()
-        per_class = _per_class(source, draft)
-        draft.finish(source)
+        if draft.names:
+            draft.finish(source)
+    if not draft.names:
+        damaged = [d.reason for d in draft.dropped if d.damaged]
+        first = f". Left out as damaged: {len(damaged)}; first: {damaged[0]}" if damaged else ""
+        raise DataError(f"{source.title}: no clip was found or all were left out; nothing to write{first}")
     changes: dict[str, tuple[int, int]] = {}
     for what, number in draft.changes:
         total, clips = changes.get(what, (0, 0))
         changes[what] = (total + number, clips + 1)
-    columns = draft.columns
+    columns, counts = draft.columns, Counter(draft.columns["label"])
+    alone = tuple(
+        f"class {label} '{source.class_names[label]}' ('{name}')"
+        for label, name in zip(columns["label"], draft.names, strict=True)
+        if counts[label] == 1
+    )
     return WriteReport(
-        path, len(draft.names), sum(columns["frames"]), sum(b == 2 for b in columns["bodies"]), per_class, tuple(draft.dropped), changes,
-        float(np.median(draft.heights)), draft.upright / len(draft.names), time.perf_counter() - began, resumed,
+        path, len(draft.names), sum(columns["frames"]), sum(b == 2 for b in columns["bodies"]),
+        tuple(counts.get(label, 0) for label in range(len(source.class_names))), tuple(draft.dropped), changes,
+        float(np.median(draft.heights)), draft.upright / len(draft.names), time.perf_counter() - began, resumed, alone,
     )  # fmt: skip
 
 
@@ -141,20 +156,20 @@ class _Draft:
     that is needed to go on after an interrupt."""
 
     def __init__(self, path: Path, source: Source, strict: bool):
-        self.path, self.title, self.row = path, source.title, 12 * len(source.skeleton)
+        self.path, self.title, self.row, self.strict = path, source.title, 12 * len(source.skeleton), strict
         self.part, self.journal = path.with_name(f".{path.name}.writing"), path.with_name(f".{path.name}.journal")
-        self.origin = json.dumps([FORMAT, source.fingerprint, source.title, source.class_names, source.skeleton.to_dict(), strict])
+        self.origin = json.dumps([FORMAT, source.fingerprint, source.title, source.class_names, source.skeleton.to_dict()])
         self.begin = 8 + room(source)  # where the joints start
         self.columns = {c: array("i") for c in COLUMNS}
         self.start, self.names, self.dropped = array("q", [0]), {}, []
         self.heights, self.upright, self.changes = array("d"), 0, []
-        self.done = 0  # items
+        self.done = 0  # items in the journal
         self.digest = hashlib.sha256()
-        self.fresh: list[list] = []  # clips, and what was left out, that no line of the journal holds yet
-        self.fresh_dropped: list[list] = []
-        self.saved = time.monotonic()
+        self.fresh: list[tuple[int, list, list]] = []  # of items that no line of the journal holds yet: rows up to there, clips, dropped
+        self.saved, self.noted = time.monotonic(), False
 
     def __enter__(self) -> _Draft:
+        kept = 0
         try:
             kept = self._take_up()
             self.file: BinaryIO = open(self.part, "r+b" if kept else "wb")
@@ -173,37 +188,47 @@ class _Draft:
                 self.lines.write(self.origin.encode() + b"\n")
                 self.lines.flush()
         except OSError as problem:
-            self._discard()
+            if not kept:
+                self._discard()
             raise unwritten(self.path, problem) from problem
         return self
 
     def __exit__(self, kind, problem, trace) -> None:
-        if kind is None or (issubclass(kind, Exception) and not issubclass(kind, InterruptedWork)):
-            self._discard()
-            if isinstance(problem, OSError):
-                raise unwritten(self.path, problem) from problem
-            return
-        with suppress(OSError):
-            self._note()
+        stopped = kind is not None and (not issubclass(kind, Exception) or issubclass(kind, InterruptedWork))
+        kept = stopped or (kind is not None and self.noted)  # what an error stops after a moment is not worth a file
+        if kept:
+            with suppress(OSError):
+                self._note()
         for file in (self.file, self.lines):
             with suppress(OSError):
                 file.close()
+        if not kept:
+            self._discard()
+        if isinstance(problem, OSError):
+            raise unwritten(self.path, problem, kept=KEPT if kept else NOTHING) from problem
+        if kept and not stopped and isinstance(problem, DataError):
+            raise DataError(f"{problem}. What was written is kept: without --strict the same command goes on from there") from problem
 
     def add(self, found: Sequence[Checked | Dropped]) -> None:
-        """All that one item held."""
+        """All that one item held. A second clip of a name that is taken counts as damaged."""
+        clips, dropped = [], []
         for item in found:
+            if isinstance(item, Checked) and item.recording.name in self.names:
+                reason = f"two clips have the name '{item.recording.name}'; one could land in train and one in test: remove one"
+                if self.strict:
+                    raise DataError(f"{self.title}: {reason}")
+                item = Dropped(item.recording.name, reason, damaged=True)
             if isinstance(item, Dropped):
                 self.dropped.append(item)
-                self.fresh_dropped.append([item.name, item.reason, item.damaged])
+                dropped.append([item.name, item.reason, item.damaged])
                 continue
             clip, data = item.recording, item.joints
             numbers = [*(getattr(clip, c) for c in NUMBERS), data.shape[1], data.shape[0]]
-            facts = [numbers, clip.name, item.height, item.upright, dict(clip.changes)]
-            self._know(*facts)
+            clips.append([numbers, clip.name, item.height, item.upright, dict(clip.changes)])
+            self._know(*clips[-1])
             self.file.write(data.data)
             self.digest.update(data.data)
-            self.fresh.append(facts)
-        self.done += 1
+        self.fresh.append((self.start[-1], clips, dropped))  # at once: an interrupt leaves whole items
         if time.monotonic() - self.saved > SAVE_EVERY:
             self._note()
 
@@ -227,8 +252,6 @@ class _Draft:
         os.replace(self.part, self.path)
 
     def _know(self, numbers: list[int], name: str, height: float, upright: bool, changes: dict[str, int]) -> None:
-        if name in self.names:
-            raise DataError(f"{self.title}: two clips have the name '{name}'; one could land in train and one in test: remove one")
         self.names[name] = None  # a dict, for its order
         for column, number in zip(COLUMNS, numbers, strict=True):
             self.columns[column].append(number)
@@ -240,11 +263,14 @@ class _Draft:
 
     def _note(self) -> None:
         """A line of the journal, behind the joints that it speaks of."""
+        if not self.fresh:
+            return
         self.file.flush()
-        line = json.dumps([self.done, self.start[-1], self.fresh, self.fresh_dropped])
+        clips, dropped = ([x for item in self.fresh for x in item[part]] for part in (1, 2))
+        line = json.dumps([self.done + len(self.fresh), self.fresh[-1][0], clips, dropped])
         self.lines.write(line.encode() + b"\n")
         self.lines.flush()
-        self.fresh, self.fresh_dropped, self.saved = [], [], time.monotonic()
+        self.done, self.fresh, self.saved, self.noted = self.done + len(self.fresh), [], time.monotonic(), True
 
     def _take_up(self) -> int:
         """Know what the whole lines of a journal of the same source say; returns the bytes of it that count, 0 for none."""
@@ -263,35 +289,16 @@ class _Draft:
                     done, rows, clips, dropped = json.loads(line)
                 except ValueError:
                     break
-                if not line.endswith(b"\n") or self.begin + rows * self.row > size:
+                torn = not line.endswith(b"\n") or self.begin + rows * self.row > size or done <= self.done
+                if torn or (self.strict and any(Dropped(*d).damaged for d in dropped)):
                     break
                 for clip in clips:
                     self._know(*clip)
                 self.dropped += [Dropped(*d) for d in dropped]
-                self.done, kept = done, kept + len(line)
+                self.done, kept, self.noted = done, kept + len(line), True
         return kept
 
     def _discard(self) -> None:
-        for name in ("file", "lines"):
-            with suppress(OSError, AttributeError):
-                getattr(self, name).close()
         for path in (self.part, self.journal):
             with suppress(OSError):
                 path.unlink()
-
-
-def _per_class(source: Source, draft: _Draft) -> tuple[int, ...]:
-    labels = draft.columns["label"]
-    counts = Counter(labels)
-    damaged = [d.reason for d in draft.dropped if d.damaged]
-    first = f". Left out as damaged: {len(damaged)}; first: {damaged[0]}" if damaged else ""
-    if not counts:
-        raise DataError(f"{source.title}: no clip was found or all were left out; nothing to write{first}")
-    for label, count in sorted(counts.items()):
-        if count == 1:
-            only = list(draft.names)[labels.index(label)]
-            raise DataError(
-                f"{source.title}: class {label} '{source.class_names[label]}' has a single clip ('{only}'); a class needs at least two, "
-                f"one to train and one to test: add clips of it or take that one away{first}"
-            )
-    return tuple(counts.get(label, 0) for label in range(len(source.class_names)))

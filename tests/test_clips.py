@@ -23,9 +23,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from skelmm_core import clips
+from skelmm_core import clips, protocols
 from skelmm_core.clips import Dropped, Recording, Source
 from skelmm_core.errors import DataError
+from skelmm_core.reading import Checked
 from skelmm_core.recordings import as_given
 from skelmm_core.skeletons import KINECT20, NTU25
 
@@ -218,7 +219,6 @@ def with_nan() -> np.ndarray:
         (changed(name=""), ["name is empty"]),
         (changed(name="a\nb"), ["unprintable"]),
         (changed(name="\udcff"), ["unprintable"]),
-        (two_classes()[:3], ["class 1 'b' has a single clip ('clip 1')", "at least two"]),
         ([], ["no clip"]),
         ([Dropped("x", "torn")], ["no clip"]),
     ],
@@ -253,6 +253,77 @@ def test_disk_that_fills_up_in_the_middle(tmp_path, monkeypatch):
     with pytest.raises(DataError, match="No space left"):
         clips.write(tmp_path / "x.clips", source(two_classes()), progress=False)
     assert not list(tmp_path.iterdir())
+
+
+def stops_at(name: str, error: BaseException):
+    def read(recording: Recording) -> Recording:
+        if recording.name == name:
+            raise error
+        return recording
+
+    return read
+
+
+def test_a_disk_that_fills_up_after_a_while_costs_nothing_that_was_written(tmp_path, monkeypatch):
+    whole = make(tmp_path / "whole.clips").path.read_bytes()
+    monkeypatch.setattr("skelmm_core.writing.SAVE_EVERY", 0.0)
+    full = stops_at("clip 3", OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    with pytest.raises(DataError, match="No space left.*what was written up to here is kept.*free some space"):
+        clips.write(tmp_path / "x.clips", source(two_classes(), read=full), progress=False)
+    assert clips.write(tmp_path / "x.clips", source(two_classes()), progress=False).resumed == 3
+    assert (tmp_path / "x.clips").read_bytes() == whole
+
+
+def test_strict_keeps_what_was_written_for_a_run_that_is_not(tmp_path, monkeypatch):
+    monkeypatch.setattr("skelmm_core.writing.SAVE_EVERY", 0.0)
+    recordings = [*two_classes(), replace(two_classes()[0], name="bad", joints=with_nan())]
+    with pytest.raises(DataError, match="is nan.*without --strict the same command goes on"):
+        clips.write(tmp_path / "x.clips", source(recordings), progress=False, strict=True)
+    report = clips.write(tmp_path / "x.clips", source(recordings), progress=False)
+    assert (report.resumed, report.clips, [d.name for d in report.damaged]) == (4, 4, ["bad"])
+
+
+def test_strict_does_not_take_up_what_a_lenient_run_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr("skelmm_core.writing.SAVE_EVERY", 0.0)
+    recordings = [replace(two_classes()[0], name="bad", joints=with_nan()), *two_classes()]
+    with pytest.raises(KeyboardInterrupt):
+        clips.write(tmp_path / "x.clips", source(recordings, read=stops_at("clip 3", KeyboardInterrupt())), progress=False)
+    with pytest.raises(DataError, match="is nan"):
+        clips.write(tmp_path / "x.clips", source(recordings), progress=False, strict=True)
+
+
+def test_an_interrupt_in_the_middle_of_an_item_leaves_whole_items(tmp_path, monkeypatch):
+    """An item can hold several clips; what was written of one that isn't done is not taken up."""
+    clip = two_classes()
+    whole = clips.write(tmp_path / "whole.clips", source(clip), progress=False).path.read_bytes()
+    pairs = source([clip[:2], clip[2:]], read=list)
+    real, calls = Checked.__getattribute__, []
+
+    def interrupted(self, name):
+        calls.append(name == "joints")
+        if sum(calls) == 4:  # the second clip of the second item
+            raise KeyboardInterrupt
+        return real(self, name)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Checked, "__getattribute__", interrupted)
+        clips.write(tmp_path / "x.clips", pairs, progress=False)
+    assert clips.write(tmp_path / "x.clips", pairs, progress=False).resumed == 2
+    assert (tmp_path / "x.clips").read_bytes() == whole
+
+
+def test_of_two_clips_of_one_name_the_first_stays(tmp_path):
+    report = clips.write(tmp_path / "x.clips", source([*two_classes(), two_classes()[1]]), progress=False)
+    assert report.clips == 4 and "two clips have the name 'clip 1'" in report.damaged[0].reason
+
+
+def test_a_class_with_a_single_clip_is_kept_out_of_both_parts(tmp_path):
+    recordings = [*two_classes()[:3], replace(two_classes()[0], name="clip 9", subject=9)]
+    report = clips.write(tmp_path / "x.clips", source(recordings), progress=False)
+    assert report.alone == ("class 1 'b' ('clip 1')",) and "a single clip" in str(report)
+    clip = clips.open_clips(report.path)
+    parts = protocols.split(clip, "subject == 9")
+    assert [clip.names[i] for part in parts[:2] for i in part] == ["clip 9", "clip 0", "clip 2"]
 
 
 def test_folder_where_a_file_should_be_and_the_reverse(tmp_path):

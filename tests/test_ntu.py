@@ -131,8 +131,8 @@ def test_incomplete_and_empty_recordings_are_left_out_with_the_reason(tmp_path):
     dropped = [r for r in source.recordings if isinstance(r, Dropped)]
     assert dropped == [Dropped("S001C002P001R001A001", "no body in any frame"), Dropped("S001C002P003R002A055", "listed as incomplete")]
     assert source.fingerprint != sources.read(raw).fingerprint
-    with pytest.raises(DataError, match="class 54 'giving object|class 54 'hugging"):
-        clips.write(tmp_path / "x.clips", source, progress=False)  # that left one clip of class 54
+    report = clips.write(tmp_path / "x.clips", source, progress=False)
+    assert report.alone == ("class 54 'hugging' ('S001C002P001R002A055')",)
     listed.write_text("nothing here")
     with pytest.raises(DataError, match="lists no recording"):
         sources.read(raw, incomplete=listed)
@@ -154,7 +154,7 @@ def test_about_table_names_other_recordings(tmp_path):
     ):
         (raw / "skelmm.json").write_text(json.dumps(table))
         with pytest.raises(DataError, match=words):
-            sources.read(raw)
+            everything(sources.read(raw))
     (raw / "skelmm.json").write_text("{")
     with pytest.raises(DataError, match="is not JSON"):
         sources.read(raw)
@@ -168,11 +168,22 @@ def test_wrong_ntu_members_are_named(tmp_path):
         (good | {bad: ""}, f"{bad}' is empty"),
         (good | {bad: skeleton_text([people(1)]).replace("268.1", "nan", 1).replace("-", "nan ", 1)}, bad),
         (good | {"wave.skeleton": ""}, "'wave.skeleton' is not named like"),
-        (good | {"S001C001P001R001A121.skeleton": ""}, "outside 1..120"),
+        (good | {"S001C001P001R001A121.skeleton": ""}, "outside 1..60"),
         (good | {"S001C001P001R001A000.skeleton": ""}, "outside 1..60"),
     ):
         with pytest.raises(DataError, match=re.escape(words)):
             everything(sources.read(zipped(tmp_path / "raw.zip", files)))
+
+
+def test_misnamed_files_stop_nothing(tmp_path):
+    good = one_of_each_class()
+    text = next(iter(good.values()))
+    raw = folder(tmp_path / "raw", good | {name: text for name in ("wave.skeleton", "S001C001P001R001A121.skeleton")})
+    report = clips.write(tmp_path / "x.clips", sources.read(raw, format="ntu"), progress=False)
+    assert report.clips == len(good) and sorted(d.name for d in report.damaged) == ["S001C001P001R001A121", "wave"]
+    assert len(clips.open_clips(report.path).class_names) == 60
+    with pytest.raises(DataError, match=r"'wave.skeleton' is not named like"):
+        sources.read(folder(tmp_path / "other", {"wave.skeleton": text}), format="ntu")
 
 
 def test_nan_in_a_file_names_clip_and_frame(tmp_path):

@@ -55,14 +55,12 @@ def read(path: Path | tuple[Path, ...], incomplete: str | Path = "", bodies: str
         raise DataError(
             f"'{path}' holds no .skeleton file; expected NTU RGB+D's folder, zip or a file like 'S001C002P003R002A013.skeleton'"
         )
-    actions = [_numbers(m.path, m.stem)["action"] for m in found]
+    actions = [int(name[5]) for m in found if (name := NAME.fullmatch(m.stem))]
+    if not actions:
+        _numbers(found[0], 0)
     about = _about(path, members.members(path, ABOUT))
-    names = tuple(about.get("class_names", NAMES if max(actions) > 60 else NAMES[:60]))
-    wrong = next((m.path for m, action in zip(found, actions, strict=True) if not 1 <= action <= len(names)), None)
-    if wrong:
-        raise DataError(
-            f"'{wrong}': the action in the name is outside 1..{len(names)}; name further classes in '{ABOUT}' or remove the file"
-        )
+    later = any(60 < action <= len(NAMES) for action in actions)
+    names = tuple(about.get("class_names", NAMES if later else NAMES[:60]))
     left_out = _listed(Path(incomplete)) if incomplete else frozenset()
     return Source(
         title=about.get("title", f"NTU RGB+D {len(names)}"),
@@ -72,7 +70,7 @@ def read(path: Path | tuple[Path, ...], incomplete: str | Path = "", bodies: str
         protocol=about.get("protocol", "cross-subject"),
         fingerprint=members.fingerprint(found, "ntu", sorted(about.items()), sorted(left_out), bodies),
         items=found if len(found) < MANY else _together(found),
-        read=partial(_found, left_out, bodies),
+        read=partial(_found, len(names), left_out, bodies),
     )
 
 
@@ -103,9 +101,9 @@ def _together(found: list[members.Member]) -> list[Files]:
     return [*groups, Files(tuple(group))]
 
 
-def _found(left_out: frozenset[str], bodies: str, item: members.Member | Files) -> Found | list[Found]:
+def _found(classes: int, left_out: frozenset[str], bodies: str, item: members.Member | Files) -> Found | list[Found]:
     if isinstance(item, members.Member):
-        return _recording(left_out, bodies, item)
+        return _recording(classes, left_out, bodies, item)
     wanted = [m for m in item.members if m.stem not in left_out]
     try:
         scenes = ntu_text.scenes([m.read() for m in wanted], *_asked(bodies)) if wanted else []
@@ -115,7 +113,7 @@ def _found(left_out: frozenset[str], bodies: str, item: members.Member | Files) 
     found = []
     for member in item.members:
         try:
-            found.append(_recording(left_out, bodies, member, known.get(id(member))))
+            found.append(_recording(classes, left_out, bodies, member, known.get(id(member))))
         except DataError as problem:
             found.append(Dropped(member.stem, str(problem), damaged=True))
     return found
@@ -126,23 +124,28 @@ def _asked(bodies: str) -> tuple[int, bool]:
     return (ntu_text.MOST_BODIES, True) if bodies == "tracked" else (BODIES, False)
 
 
-def _recording(left_out: frozenset[str], bodies: str, member: members.Member, scene: ntu_text.Scene | None = None) -> Found:
+def _recording(classes: int, left_out: frozenset[str], bodies: str, member: members.Member, scene: ntu_text.Scene | None = None) -> Found:
     if member.stem in left_out:
         return Dropped(member.stem, "listed as incomplete")
+    numbers = _numbers(member, classes)
     scene = scene or ntu_text.scene(member.read(), member.path, *_asked(bodies))
     chosen = tracked(scene, member.path) if bodies == "tracked" else as_published(scene)
     if chosen.reason:
         return Dropped(member.stem, chosen.reason)
-    numbers = _numbers(member.path, member.stem)
     label = numbers.pop("action") - 1
     return Recording(chosen.joints, label, member.stem, changes=chosen.changes, **numbers)
 
 
-def _numbers(path: str, stem: str) -> dict[str, int]:
-    name = NAME.fullmatch(stem)
+def _numbers(member: members.Member, classes: int) -> dict[str, int]:
+    name = NAME.fullmatch(member.stem)
     if not name:
-        raise DataError(f"'{path}' is not named like 'S001C002P003R002A013.skeleton', so its class is unknown; rename or remove it")
-    return dict(zip(("setup", "view", "subject", "repetition", "action"), map(int, name.groups()), strict=True))
+        raise DataError(f"'{member.path}' is not named like 'S001C002P003R002A013.skeleton', so its class is unknown; rename or remove it")
+    numbers = dict(zip(("setup", "view", "subject", "repetition", "action"), map(int, name.groups()), strict=True))
+    if not 1 <= numbers["action"] <= classes:
+        raise DataError(
+            f"'{member.path}': the action in the name is outside 1..{classes}; name further classes in '{ABOUT}' or remove the file"
+        )
+    return numbers
 
 
 def _listed(path: Path) -> frozenset[str]:

@@ -40,7 +40,9 @@ def read(path: Path) -> Source:
     found = members.members(Path(path), "_skeleton.mat")
     if not found:
         raise DataError(f"'{path}' holds no file named like 'a1_s1_t1_skeleton.mat'; expected the UTD-MHAD skeleton archive or its folder")
-    found.sort(key=lambda m: _numbers(m))
+    if not any(NAME.fullmatch(m.stem) for m in found):
+        _numbers(found[0])
+    found.sort(key=lambda m: [int(n) for n in name.groups()] if (name := NAME.fullmatch(m.stem)) else [])
     return Source(
         title="UTD-MHAD",
         skeleton=KINECT20,
