@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from skelmm_core import modalities
+from skelmm_core.dropout import dropout
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.norm import Norm1d, Norm2d
 from skelmm_core.skeletons import Skeleton
@@ -91,7 +92,7 @@ class Block(nn.Module):
         y = F.relu(self.norm1(y), inplace=True)
         y = self.norm2(self.temporal(y))
         if self.dropout and self.training:
-            y = F.dropout(y, self.dropout, inplace=True)
+            y = dropout(y, self.dropout)
         if not self.first:
             x = x[:, :: self.stride].permute(0, 3, 1, 2)
             y = y + (x if self.shortcut is None else self.shortcut(x))

@@ -4,20 +4,21 @@ Shapes everywhere: S branches, N clips, D embedding, K queue length; q, k (S, N,
 length along D. `temperature` is 0.07 in the published recipe. Every loss is a mean over the batch, one value per branch.
 Keys and queues are constants: pass them without gradient.
 
-Log-sum-exp over [z0, a, a*b] is put together from its parts, so no (1 + 2K)-wide matrix is written:
-LSE(a_u) is needed once per branch and LSE(a_u * a_v) is the same for (u, v) and (v, u).
+Log-sum-exp over [z0, a, a*b] is put together from its parts, so no (1 + 2K)-wide matrix is written: LSE(a_u) is needed once per branch,
+and LSE(a_u * a_v) is the same for (u, v) and (v, u). `partition` computes these parts without writing any matrix of K columns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import combinations
+from itertools import combinations, product
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from skelmm_core.errors import SettingsError
+from skelmm_core.partition import sums
 
 
 def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float = 0.07) -> Tensor:
@@ -26,7 +27,7 @@ def info_nce(q: Tensor, k: Tensor, queue: Tensor, temperature: float = 0.07) -> 
     Args: q, k (S, N, D); queue (S, D, K); temperature tau. Returns (S,); an untrained encoder gives about log(1 + K).
     """
     positive = (q * k).sum(-1) / temperature  # (S, N)
-    negative = (q @ queue).div(temperature).logsumexp(-1)  # (S, N)
+    negative = sums(q, queue, temperature).own  # (S, N)
     return F.softplus(negative - positive).mean(-1)  # log(e^p + e^n) - p, exact where the loss is small
 
 
@@ -42,14 +43,13 @@ def ekem(q: Tensor, k: Tensor, queue: Tensor, temperature: float = 0.07, topk: i
         raise SettingsError("explicit exchange needs at least two branches, found 1")
     _check_topk(topk, queue)
     positive = (q * k).sum(-1) / temperature  # (S, N)
-    a = q @ queue  # (S, N, K)
-    own = a.div(temperature).logsumexp(-1)  # (S, N)
-    near = a.detach().topk(topk, dim=-1).indices  # (S, N, k)
+    pairs = list(combinations(range(len(q)), 2))
+    parts = sums(q, queue, temperature, pairs, topk=topk)
+    a = [[_at(q[u], queue[u], parts.near[v]) for v in range(len(q))] for u in range(len(q))]  # (N, k) each
     losses = [[] for _ in q]
-    for u, v in combinations(range(len(q)), 2):
-        both = (a[u] * a[v]).div(temperature).logsumexp(-1)  # (N,)
+    for both, (u, v) in zip(parts.both, pairs, strict=True):
         for x, y in ((u, v), (v, u)):
-            losses[x].append(_mined(positive[x], own[x], both, a[x], a[y], near[y], temperature))
+            losses[x].append(_mined(positive[x], parts.own[x], both, a[x][y], a[y][y], temperature))
     return torch.stack([torch.stack(pair).mean(0) for pair in losses])
 
 
@@ -58,12 +58,17 @@ def _check_topk(topk: int, queue: Tensor) -> None:
         raise SettingsError(f"topk must be between 1 and the queue's {queue.shape[-1]} keys, found {topk}")
 
 
-def _mined(positive: Tensor, own: Tensor, both: Tensor, a: Tensor, b: Tensor, near: Tensor, temperature: float) -> Tensor:
-    """-mean over P of log_softmax([positive, a, a*b]); `own`, `both` are log-sum-exps of the last two blocks. (N,), (N, K) -> scalar."""
+def _at(q: Tensor, queue: Tensor, columns: Tensor) -> Tensor:
+    """Similarities of q (N, D) to some columns (N, k) of a queue (D, K): (N, k)."""
+    return torch.einsum("nd,dnk->nk", q, queue[:, columns])
+
+
+def _mined(positive: Tensor, own: Tensor, both: Tensor, a_near: Tensor, b_near: Tensor, temperature: float) -> Tensor:
+    """-mean over P of log_softmax([positive, a, a*b]); `own`, `both` (N,) are log-sum-exps of the last two blocks, `a_near`, `b_near`
+    (N, k) the similarities at the mined positives. Returns the mean over clips."""
     total = torch.logaddexp(torch.logaddexp(positive, own), both)  # (N,)
-    a_near, b_near = a.gather(-1, near), b.gather(-1, near)  # (N, k)
     wanted = positive + (a_near + a_near * b_near).sum(-1) / temperature
-    return (total - wanted / (1 + 2 * near.shape[-1])).mean()
+    return (total - wanted / (1 + 2 * a_near.shape[-1])).mean()
 
 
 def ikem(e: Tensor, k: Tensor, queue: Tensor, temperature: float = 0.07) -> Tensor:
@@ -73,9 +78,11 @@ def ikem(e: Tensor, k: Tensor, queue: Tensor, temperature: float = 0.07) -> Tens
 
     Args: e (S, N, S*D) unit predictions; k (S, N, D); queue (S, D, K), branches in the modality table's order. Returns (S,).
     """
-    key = F.normalize(k.movedim(0, 1).flatten(1), dim=-1)  # (N, S*D)
-    joint_queue = F.normalize(queue.flatten(0, 1), dim=0)  # (S*D, K)
-    return info_nce(e, key.expand_as(e), joint_queue.expand(len(e), -1, -1), temperature)
+    length = len(k) ** 0.5  # of S unit vectors on end
+    key, joint_queue = k.movedim(0, 1).flatten(1) / length, queue.flatten(0, 1)  # (N, S*D), (S*D, K)
+    positive = (e * key).sum(-1) / temperature  # (S, N)
+    negative = sums(e.flatten(0, 1).unsqueeze(0) / length, joint_queue.unsqueeze(0), temperature).own.view_as(positive)
+    return F.softplus(negative - positive).mean(-1)
 
 
 def cmd(
@@ -127,14 +134,12 @@ def relational_distillation(
     _check_topk(topk, teacher_queue)
     joint = F.normalize(teacher.movedim(0, 1).flatten(1), dim=-1)  # (N, S*D)
     positive = (student * joint).sum(-1) / temperature  # (E, N)
-    n = student @ teacher_queue  # (E, N, K)
-    own = n.div(temperature).logsumexp(-1)  # (E, N)
-    losses = torch.zeros(len(student), dtype=n.dtype, device=n.device)
-    for v in range(len(teacher)):
-        b = teacher[v] @ teacher_queues[v if queue_of is None else queue_of[v]]  # (N, K)
-        near = b.topk(topk, dim=-1).indices
-        terms = [
-            _mined(positive[e], own[e], (n[e] * b).div(temperature).logsumexp(-1), n[e], b, near, temperature) for e in range(len(student))
-        ]
-        losses = losses + torch.stack(terms)
-    return losses / len(teacher)
+    seen = teacher_queues if queue_of is None else teacher_queues[list(queue_of)]  # (S, D, K)
+    pairs = list(product(range(len(student)), range(len(teacher))))
+    parts = sums(student, teacher_queue.unsqueeze(0), temperature, pairs, (teacher, seen), topk)
+    b = [_at(teacher[v], seen[v], parts.near[v]) for v in range(len(teacher))]  # (N, k) each
+    terms = [
+        _mined(positive[e], parts.own[e], both, _at(student[e], teacher_queue, parts.near[v]), b[v], temperature)
+        for both, (e, v) in zip(parts.both, pairs, strict=True)
+    ]
+    return torch.stack(terms).view(len(student), len(teacher)).mean(1)

@@ -77,7 +77,7 @@ class Contrast(nn.Module):
             queue = self.queues.data
             loss = self._loss(feature.float(), q, k, queue, exchange)
             with torch.no_grad():
-                negative = (q.detach() @ queue).mean((1, 2))
+                negative = (q.mean(1) * queue.mean(2)).sum(-1)  # the mean of all q.Q
                 positive = (q.detach() * k).sum(-1).mean(1)
         return Step(loss, positive, negative, (k,))
 

@@ -55,7 +55,7 @@ class Distillation(nn.Module):
                 e, q, self.joint_queue.data[0], self.queues.data, self.settings.temperature, self.settings.topk, self.queue_of()
             )
             with torch.no_grad():
-                negative = (e.detach() @ self.joint_queue.data[0]).mean((1, 2))
+                negative = e.mean(1) @ self.joint_queue.data[0].mean(1)  # the mean of all e.Q
                 positive = (e.detach() * joint).sum(-1).mean(1)
         return Step(loss, positive, negative, (joint.unsqueeze(0), q))
 

@@ -1,0 +1,101 @@
+"""Log-sum-exps of similarities to a queue, without the matrices of similarities.
+
+Contrast against K keys needs, for each query, the log of a sum over K terms, and its gradient; exchange between branches needs such sums
+of products a_u * a_v, too. Here the queue is walked through some thousand columns at a time: similarities are made, summed and forgotten,
+and made once more for the gradient. So memory does not grow with K, and what is worked on stays near the processor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 25}  # similarities that are looked at together, all branches taken together
+Pairs = Sequence[tuple[int, int]]
+
+
+class Sums(NamedTuple):
+    """own (S, N): log sum over K of exp(a_s / tau), a_s = q_s . Q_s. both (P, N): of exp(a_u * b_v / tau), for each pair (u, v).
+    near: for each branch of b (B, N, k) the columns with the largest similarities, largest first."""
+
+    own: Tensor
+    both: Tensor
+    near: Tensor
+
+
+def sums(
+    q: Tensor,
+    queue: Tensor,
+    temperature: float,
+    pairs: Pairs = (),
+    others: tuple[Tensor, Tensor] | None = None,
+    topk: int = 0,
+    columns: int = 0,
+) -> Sums:
+    """Log-sum-exps that a contrastive loss is made of, with gradient for q (and through both factors of each product).
+
+    Args:
+        q (S, N, D); queue (S, D, K), a constant, or (1, D, K) for all branches. temperature: tau.
+        pairs: of which branches products are taken: u of q, v of `others`, or of q itself where there are no others.
+        others: (B, N, D') and (B, D', K), constants: another set of branches, whose columns belong to the same clips.
+        topk: how many columns `near` names, 0: none.
+        columns: how many of the queue's columns are looked at together; 0: as many as `ELEMENTS` allows.
+    """
+    length = queue.shape[-1]
+    columns = columns or max(1, min(length, ELEMENTS.get(q.device.type, 1 << 22) // (len(q) * q.shape[1])))
+    return Sums(*_Sums.apply(q, queue, others, temperature, tuple(pairs), topk, columns))
+
+
+class _Sums(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, q, queue, others, temperature, pairs, topk, columns):
+        own = q.new_full(q.shape[:2], -torch.inf)
+        both = q.new_full((len(pairs), q.shape[1]), -torch.inf)
+        best: tuple[Tensor, Tensor] | None = None
+        for begin in range(0, queue.shape[-1], columns):
+            a, b = _similarities(q, queue, others, begin, columns)
+            own = torch.logaddexp(own, (a / temperature).logsumexp(-1))
+            for i, (u, v) in enumerate(pairs):
+                both[i] = torch.logaddexp(both[i], (a[u] * b[v]).div_(temperature).logsumexp(-1))
+            best = _larger(best, b, topk, begin) if topk else None
+        near = best[1] if best else torch.empty(0, dtype=torch.long, device=q.device)
+        ctx.save_for_backward(q, queue, own, both, *(others or ()))
+        ctx.temperature, ctx.pairs, ctx.columns = temperature, pairs, columns
+        ctx.mark_non_differentiable(near)
+        return own, both, near
+
+    @staticmethod
+    def backward(ctx, grad_own, grad_both, _):
+        q, queue, own, both, *others = ctx.saved_tensors
+        grad = torch.zeros_like(q)
+        for begin in range(0, queue.shape[-1], ctx.columns):
+            a, b = _similarities(q, queue, others, begin, ctx.columns)
+            weight = (a / ctx.temperature).sub_(own.unsqueeze(-1)).exp_().mul_(grad_own.unsqueeze(-1))  # (S, N, columns): dL / d(a / tau)
+            for i, (u, v) in enumerate(ctx.pairs):
+                part = (a[u] * b[v]).div_(ctx.temperature).sub_(both[i].unsqueeze(-1)).exp_().mul_(grad_both[i].unsqueeze(-1))
+                weight[u].addcmul_(part, b[v])
+                if not others:
+                    weight[v].addcmul_(part, a[u])
+            grad += weight @ queue[..., begin : begin + ctx.columns].transpose(-1, -2)
+        return grad / ctx.temperature, None, None, None, None, None, None
+
+
+def _similarities(q: Tensor, queue: Tensor, others: Sequence[Tensor] | None, begin: int, columns: int) -> tuple[Tensor, Tensor]:
+    """Of the queries (S, N, columns), and of the branches that they are multiplied with."""
+    part = slice(begin, begin + columns)
+    a = q @ queue[..., part]
+    return a, others[0] @ others[1][..., part] if others else a
+
+
+def _larger(best: tuple[Tensor, Tensor] | None, b: Tensor, topk: int, begin: int) -> tuple[Tensor, Tensor]:
+    """The `topk` largest values (B, N, k) and their columns, of those known and of further ones b (B, N, columns) from `begin` on."""
+    found = b.max(-1, keepdim=True) if topk == 1 else b.topk(min(topk, b.shape[-1]), dim=-1)
+    values, place = found.values, found.indices + begin
+    if best:
+        values, place = torch.cat([best[0], values], -1), torch.cat([best[1], place], -1)
+        order = values.topk(min(topk, values.shape[-1]), dim=-1).indices
+        values, place = values.gather(-1, order), place.gather(-1, order)
+    return values, place
