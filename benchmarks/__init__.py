@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 MODULES = {
     "parsing": "benchmarks.parsing",
+    "steps": "benchmarks.steps",
 }
 
 

@@ -38,6 +38,7 @@ def measured(monkeypatch, tmp_path):
     """Runs the command on rows that are given, and returns its code and what it wrote."""
 
     def run(*rows: Row, words: tuple[str, ...] = ()):
+        monkeypatch.setattr(__main__, "MODULES", {"parsing": "benchmarks.parsing"})
         monkeypatch.setattr(benchmarks.parsing, "measure", lambda quick: list(rows))
         target = tmp_path / "rows.json"
         code = __main__.main([*words, "--results", str(target)])
@@ -64,4 +65,5 @@ def test_quick_promises_nothing_and_writes_nothing(monkeypatch, tmp_path, capsys
     monkeypatch.setattr(__main__, "RESULTS", tmp_path / "none.json")
     monkeypatch.setattr(parsing, "QUICK", dict(different=3, files=4, sample=2, rounds=1, mean=8))
     assert __main__.main(["--quick"]) == 0 and not (tmp_path / "none.json").exists()
-    assert "NTU .skeleton" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "NTU .skeleton" in told and "step, stage 3, N=4, one body" in told and "MISSED" not in told

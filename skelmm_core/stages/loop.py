@@ -90,7 +90,7 @@ class Loop:
                     lr = learning_rate(s, (epoch + number / per_epoch) / self.epochs)
                     for group in optimiser.param_groups:
                         group["lr"] = lr
-                    step = self._step(model, optimiser, chosen, epoch, number)
+                    step = self.step(model, optimiser, chosen, epoch, number)
                     steps.append(step)
                     progress.step(step)
                     if self.on_step:
@@ -109,7 +109,8 @@ class Loop:
                     saved = time.monotonic()
         return rows
 
-    def _step(self, model, optimiser, chosen: torch.Tensor, epoch: int, number: int) -> Step:
+    def step(self, model, optimiser, chosen: torch.Tensor, epoch: int, number: int) -> Step:
+        """One step of the rows `chosen` (N,): augmentation, modalities, losses, gradients, optimiser, queues. What it gives is detached."""
         s, fabric = self.settings, self.fabric
         clips = self.batches.select(chosen.to(self.batches.joints.device))
         drawn = epoch if s.fresh_augmentation else 0
