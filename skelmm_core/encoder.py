@@ -63,11 +63,19 @@ class GraphConv(nn.Module):
         weight = self.conv.weight.view(3, self.c_out, self.c_in)
         if v * self.c_out <= DENSE_LIMIT.get(x.dtype, 0):
             kernel = torch.einsum("kvw,koi->viwo", graph, weight).reshape(v * self.c_in, v * self.c_out)
-            bias = torch.einsum("kvw,ko->wo", graph, self.conv.bias.view(3, self.c_out)).reshape(-1)
-            return torch.addmm(bias.to(x.dtype), x.reshape(b * t, -1), kernel.to(x.dtype)).view(b, t, v, self.c_out)
+            bias = self._bias(graph).reshape(-1).to(x.dtype)
+            return torch.addmm(bias, x.reshape(b * t, -1), kernel.to(x.dtype)).view(b, t, v, self.c_out)
+        if self.c_in < self.c_out:  # over the graph first, while there are fewer channels
+            y = torch.matmul(graph.permute(2, 0, 1).reshape(v * 3, v), x.reshape(b * t, v, self.c_in))  # (B*T, V*3, C)
+            y = F.linear(y.view(b * t, v, 3 * self.c_in), weight.transpose(0, 1).reshape(self.c_out, -1))
+            return y.add_(self._bias(graph)).view(b, t, v, self.c_out)
         y = F.linear(x, weight.reshape(-1, self.c_in), self.conv.bias)  # (B, T, V, 3*C')
         y = y.view(b * t, v * 3, self.c_out)
         return torch.matmul(graph.permute(2, 1, 0).reshape(v, v * 3), y).view(b, t, v, self.c_out)
+
+    def _bias(self, graph: Tensor) -> Tensor:
+        """What the convolution's biases come to at each joint, (V, C')."""
+        return torch.einsum("kvw,ko->wo", graph, self.conv.bias.view(3, self.c_out))
 
 
 class Block(nn.Module):
