@@ -1,7 +1,7 @@
 """`skelmm download`: NTU RGB+D skeletons as OpenMMLab serves them, after their terms were accepted. The only place that opens a connection.
 
 A download that breaks is kept as ``NAME.part`` and goes on from there. The publisher gives no checksum: the one that came with the first
-download is written beside the file as ``NAME.sha256`` and holds from then on, unless one is given.
+download is written beside the file as ``NAME.sha256`` and holds from then on, unless one is given. One process at a time downloads a file.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from skelmm_core.errors import DataError, SettingsError, nearest
-from skelmm_core.files import replacing
+from skelmm_core.files import alone, replacing
 
 BASE = "https://download.openmmlab.com/mmaction/pyskl/data/nturgbd"
 TRIES, PAUSE = 5, 2.0  # times that a broken connection is taken up again in one call; seconds before the second, doubled every time
@@ -87,36 +88,41 @@ def ask(title: str, read: Callable[[str], str] = input) -> None:
 def fetch(url: str, target: Path, sha256: str = "", pause: float = PAUSE) -> Path:
     """The file at `url` as `target`, whole and with the checksum `sha256`, or with that of ``TARGET.sha256`` if there is one.
 
-    Raises `DataError` for a server that refuses, a connection that breaks `TRIES` times, a wrong length or checksum, and a disk that is
-    full or read-only; what has come so far is kept. A file that is there is never written over.
+    Raises `DataError` for a server that refuses, a connection that breaks `TRIES` times, a wrong length or checksum, another process that
+    downloads the same file, and a disk that is read-only, full, or will be before the end; what has come so far is kept. A file that is
+    there is never written over.
     """
-    import pooch
-
     if sha256 and not re.fullmatch("[0-9a-fA-F]{64}", sha256):
         raise SettingsError(f"a sha256 is 64 hexadecimal digits, found '{sha256[:80]}'")
-    expected = sha256.lower() or recorded(target)
+    part = target.with_name(f"{target.name}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with alone(target, "downloading"):
+            return _fetched(url, target, part, sha256.lower() or recorded(target), pause)
+    except OSError as problem:
+        raise DataError(
+            f"can't write '{target}': {problem.strerror or problem}; what had come is kept in '{part.name}'; free some space, or choose "
+            "another folder, and give the same command again"
+        ) from problem
+
+
+def _fetched(url: str, target: Path, part: Path, expected: str, pause: float) -> Path:
+    import pooch
+
     if target.exists():
         found = pooch.file_hash(str(target), alg="sha256")
         if expected and found != expected:
             raise DataError(f"'{target}' is there with the sha256 {found}, expected {expected}; move it away, or give its own checksum")
         _record(target, found)
         return target
-    part = target.with_name(f"{target.name}.part")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, part, pause)
-        found = pooch.file_hash(str(part), alg="sha256")
-        if expected and found != expected:
-            part.unlink()
-            _notes(part).unlink(missing_ok=True)
-            raise DataError(f"'{url}' came with the sha256 {found}, expected {expected}; it was thrown away: is the checksum of this file?")
-        os.replace(part, target)
+    _download(url, part, pause)
+    found = pooch.file_hash(str(part), alg="sha256")
+    if expected and found != expected:
+        part.unlink()
         _notes(part).unlink(missing_ok=True)
-    except OSError as problem:
-        raise DataError(
-            f"can't write '{target}': {problem.strerror or problem}; what had come is kept in '{part.name}'; free some space, or choose "
-            "another folder, and give the same command again"
-        ) from problem
+        raise DataError(f"'{url}' came with the sha256 {found}, expected {expected}; it was thrown away: is the checksum of this file?")
+    os.replace(part, target)
+    _notes(part).unlink(missing_ok=True)
     _record(target, found)
     return target
 
@@ -189,6 +195,7 @@ def _go_on(url: str, part: Path) -> bool:
                 f"can't download '{url}': the server does not say how long the file is, so a cut could not be told from its end"
             )
         total = begin + int(length) if length.isdecimal() else None
+        _room(url, part.parent, (total or 0) - size)
         strong = answer.headers.get("ETag", "W/")
         mark = answer.headers.get("Last-Modified", "") if strong.startswith("W/") else strong  # a weak mark can't vouch for bytes
         with replacing(_notes(part)) as file:
@@ -207,6 +214,16 @@ def _go_on(url: str, part: Path) -> bool:
             file.flush()
             os.fsync(file.fileno())
     return total is None or there == total
+
+
+def _room(url: str, folder: Path, wanted: int) -> None:
+    """Raises `DataError` where the disk has no room for so many bytes more."""
+    free = shutil.disk_usage(folder).free
+    if wanted > free:
+        raise DataError(
+            f"can't download '{url}': {wanted / 2**20:.1f} MiB are still to come, and the disk of '{folder}' has {free / 2**20:.1f}: "
+            "free some space, or choose another folder, and give the same command again"
+        )
 
 
 def _state(part: Path) -> dict:

@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from filelock import FileLock, Timeout
+
 from skelmm_core.errors import DataError, SkelmmError
 
 STALE = 3600  # seconds
@@ -52,6 +54,22 @@ def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterato
         if isinstance(problem, OSError):
             raise unwritten(path, problem, error) from problem
         raise
+
+
+@contextmanager
+def alone(path: Path, doing: str) -> Iterator[None]:
+    """Only one process works on a file at a time; another one that tries gets a `DataError` that says what is being done to it."""
+    lock = path.with_name(f".{path.name}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(lock, timeout=0):
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    lock.unlink()
+    except Timeout as problem:
+        raise DataError(f"another process is {doing} '{path}'; wait until it is done, or name another file or folder") from problem
 
 
 def unwritten(path: Path, problem: OSError, error: type[SkelmmError] = DataError, kept: str = NOTHING) -> SkelmmError:

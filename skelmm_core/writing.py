@@ -20,12 +20,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from skelmm_core.clipfile import COLUMNS, FORMAT, header, room
 from skelmm_core.errors import DataError, InterruptedWork
-from skelmm_core.files import NOTHING, refuse_foreign, unwritten
+from skelmm_core.files import NOTHING, alone, refuse_foreign, unwritten
 from skelmm_core.reading import Checked, examine
 from skelmm_core.recordings import NUMBERS, Dropped, Source
 
@@ -102,7 +101,7 @@ def write(path: str | Path, source: Source, progress: bool = True, strict: bool 
     """
     path, began = Path(path), time.perf_counter()
     refuse_foreign(path, FORMAT)
-    with _alone(path), _Draft(path, source, strict) as draft:
+    with _refusing(path), alone(path, "writing"), _Draft(path, source, strict) as draft:
         resumed = len(draft.names)
         bar = tqdm(total=len(source.items), initial=draft.done, desc=path.name, unit=" items", mininterval=1.0,
                    disable=None if progress else True)  # fmt: skip  # None: tqdm keeps quiet by itself where there is no terminal
@@ -121,7 +120,7 @@ def write(path: str | Path, source: Source, progress: bool = True, strict: bool 
         total, clips = changes.get(what, (0, 0))
         changes[what] = (total + number, clips + 1)
     columns, counts = draft.columns, Counter(draft.columns["label"])
-    alone = tuple(
+    lone = tuple(
         f"class {label} '{source.class_names[label]}' ('{name}')"
         for label, name in zip(columns["label"], draft.names, strict=True)
         if counts[label] == 1
@@ -129,24 +128,14 @@ def write(path: str | Path, source: Source, progress: bool = True, strict: bool 
     return WriteReport(
         path, len(draft.names), sum(columns["frames"]), sum(b == 2 for b in columns["bodies"]),
         tuple(counts.get(label, 0) for label in range(len(source.class_names))), tuple(draft.dropped), changes,
-        float(np.median(draft.heights)), draft.upright / len(draft.names), time.perf_counter() - began, resumed, alone,
+        float(np.median(draft.heights)), draft.upright / len(draft.names), time.perf_counter() - began, resumed, lone,
     )  # fmt: skip
 
 
 @contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Only one process writes a file at a time."""
-    lock = path.with_name(f".{path.name}.lock")
+def _refusing(path: Path) -> Iterator[None]:
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
-            try:
-                yield
-            finally:
-                with suppress(OSError):
-                    lock.unlink()
-    except Timeout as problem:
-        raise DataError(f"another process is writing '{path}'; wait until it is done, or name another file") from problem
+        yield
     except OSError as problem:
         raise unwritten(path, problem) from problem
 

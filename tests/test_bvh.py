@@ -14,7 +14,7 @@ from writers.bvh import performance, text, write
 from skelmm_core import clips, sources
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.skeletons import NTU25
-from skelmm_core.sources import bvh, bvh_names, bvh_text
+from skelmm_core.sources import bvh, bvh_names, bvh_text, members
 
 STICK = """HIERARCHY
 ROOT base
@@ -98,6 +98,54 @@ def test_rotations_keep_lengths_and_their_axis(angles, axis):
     assert np.linalg.det(matrix) == pytest.approx(1)
 
 
+# The ways in which programs write
+
+
+def laid_out(text: str, newline: str, brace: str, pad: str, comment: str, case: str, swapped: bool) -> bytes:
+    """The same file otherwise: line ends; how a brace follows a joint's name and what stands around it; tabs or spaces; comments; capitals;
+    channels in front of offsets."""
+    head, mark, rows = text.partition("MOTION")
+    if swapped:
+        head = re.sub(r"(OFFSET [^\n]*)\n(\s*)(CHANNELS [^\n]*)", r"\3\n\2\1", head)
+    head = re.sub(r"\n\s*\{\n", brace, head).replace("\t", pad).replace(" ", pad)
+    for word in ("End", "Site", "OFFSET", "CHANNELS", "HIERARCHY", "ROOT", "JOINT", *bvh_text.CHANNELS):
+        head = re.sub(rf"\b{word}\b", getattr(word, case)(), head)
+    whole = head + getattr(mark, case)() + rows
+    if comment:
+        whole = f"{comment} made by hand\n" + re.sub(r"(OFFSET|Frames:|\})([^\n]*)\n", rf"\1\2 {comment} {{ OFFSET 1 2 3\n", whole)
+        whole = whole.rstrip("\n") + f"\n{comment} the end\n"
+    return whole.replace("\n", newline).encode()
+
+
+@given(
+    newline=st.sampled_from(["\n", "\r\n", "\r", "\n\n"]),
+    brace=st.sampled_from(["\n{\n", " {\n", "{\n", " { ", "{", "\n{ "]),
+    pad=st.sampled_from([" ", "\t", "   ", " \t "]),
+    comment=st.sampled_from(["", "#", "//"]),
+    case=st.sampled_from(["upper", "lower", "title", "swapcase"]),
+    swapped=st.booleans(),
+)
+def test_any_layout_reads_the_same(newline, brace, pad, comment, case, swapped):
+    plain = bvh_text.parse(WHOLE.encode(), "x")
+    found = bvh_text.parse(laid_out(WHOLE, newline, brace, pad, comment, case, swapped), "x")
+    assert found.names == plain.names and found.parents == plain.parents and found.channels == plain.channels
+    assert found.rate == plain.rate and np.array_equal(found.offsets, plain.offsets) and np.array_equal(found.motion, plain.motion)
+
+
+def test_braces_that_share_a_line_against_another_library(tmp_path):
+    squeezed = "HIERARCHY ROOT root { OFFSET 1 2 3 CHANNELS 3 Zrotation Xrotation Yrotation JOINT left arm{ CHANNELS 1 Yrotation "
+    squeezed += "OFFSET 0 5 0 End Site {OFFSET 1 0 0}}}\nMOTION\nFrames:2\nFrame Time:0.5\n10 20 30 40\n-1 -2 -3 -4"
+    plain = "HIERARCHY\nROOT root\n{\nOFFSET 1 2 3\nCHANNELS 3 Zrotation Xrotation Yrotation\nJOINT left_arm\n{\nOFFSET 0 5 0\n"
+    plain += "CHANNELS 1 Yrotation\nEnd Site\n{\nOFFSET 1 0 0\n}\n}\n}\nMOTION\nFrames: 2\nFrame Time: 0.5\n10 20 30 40\n-1 -2 -3 -4\n"
+    (tmp_path / "x.bvh").write_text(plain)
+    found, root = bvh_text.parse(squeezed.encode(), "x"), bvhio.readAsHierarchy(str(tmp_path / "x.bvh"))
+    assert found.names == ("root", "left arm", "left arm end") and found.rate == 2
+    for frame in range(2):
+        root.loadPose(frame)
+        for number, (joint, _, _) in enumerate(root.layout()):
+            np.testing.assert_allclose(found.positions()[frame, number], np.array(joint.PositionWorld), atol=1e-5)
+
+
 # Names
 
 
@@ -178,6 +226,35 @@ def test_columns_from_names(tmp_path):
             sources.read(raw, **options)
     with pytest.raises(DataError, match="does not fit the pattern"):
         sources.read(raw, pattern="x+")
+
+
+def test_a_pattern_that_tries_for_ages_is_stopped_and_named(tmp_path, monkeypatch):
+    raw = write(tmp_path / "mocap", clips=12)
+    (raw / "wave" / f"{'a' * 60}.bvh").write_text(WHOLE)
+    monkeypatch.setattr(bvh, "PATIENCE", 0.5)
+    with pytest.raises(SettingsError, match=re.escape("pattern '(s.*|(a+)+b)' was not through with the names of 13 files after 0.5 s")):
+        sources.read(raw, pattern="(s.*|(a+)+b)")
+    monkeypatch.undo()
+    assert len(sources.read(raw, pattern=r"s(?P<subject>\d+).*|a+").items) == 13
+
+
+def test_a_name_that_no_pattern_fits_stops_nothing(tmp_path):
+    raw = write(tmp_path / "mocap", clips=12)
+    (raw / "wave" / f"{'a' * 201}.bvh").write_text(WHOLE)
+    for pattern, words in ((".*", "at most 200 characters"), (r"s(?P<subject>\d+).*", "does not fit the pattern")):
+        report = clips.write(tmp_path / "x.clips", sources.read(raw, pattern=pattern), progress=False)
+        assert report.clips == 12 and len(report.damaged) == 1 and words in report.damaged[0].reason
+    assert len(sources.read(raw).items) == 13
+
+
+def test_names_of_any_characters_go_through_the_pattern():
+    names = ["a\udcff", "\u30c0\u30f3\u30b9", 'x"\n', ""]
+    assert bvh._matches("(?s)(?P<label>.+)", names) == [{"label": name} if name else None for name in names]
+    assert bvh._matches("(?P<label>a)?.*", ["ab", "b"]) == [{"label": "a"}, {"label": None}]
+
+
+def test_capitals_in_the_ending_stay_out_of_a_clip_s_name():
+    assert bvh.Item(members.Member("wave/Take 1.BVH", 0, "", b""), ()).stem == "wave/Take 1"
 
 
 def test_other_rates_are_interpolated_and_counted(tmp_path):
@@ -273,6 +350,10 @@ WHOLE = text(performance(3, 0, np.random.default_rng(0)), 3)
         (lambda t: t.rstrip()[:-7] + "abc\n", "value of a channel must be a finite number, found"),
         (lambda t: t.rstrip().rpartition(" ")[0] + "\n", "numbers, expected one for each of"),
         (lambda t: t.replace("}\n", "", 1).replace("MOTION", "MOTION", 1), "expected ROOT, JOINT, End Site"),
+        (lambda t: re.sub(r"OFFSET 0[^\n]*\n", "", t, count=1), "joint 'mixamorig:Hips' has no OFFSET"),
+        (lambda t: t.replace("OFFSET 0", "OFFSET 1 2 3 OFFSET 0", 1), "OFFSET and three numbers once for each joint"),
+        (lambda t: t.replace("Hips\n", "H" * 201 + "\n", 1), "200 characters in a name"),
+        (lambda t: t.replace("Frames: 3", "Frames 3"), "expected 'Frames:' and a number, found 'Frames 3'"),
         (
             lambda t: "HIERARCHY\n" + "".join(f"{'JOINT' if i else 'ROOT'} a\n{{\nOFFSET 0 1 0\n" for i in range(500)),
             "one inside the other",

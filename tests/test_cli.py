@@ -219,9 +219,9 @@ SLOWLY = """
 import sys, time
 from skelmm_core import cli
 from skelmm_core.stages.loop import Loop
-run, step = Loop.run, Loop._step
+run, step = Loop.run, Loop.step
 Loop.run = lambda loop, *a: (setattr(loop, "save_every", -1.0), run(loop, *a))[1]  # a checkpoint after every epoch
-Loop._step = lambda *a: (time.sleep(0.05), step(*a))[1]  # slow enough to be caught in the middle
+Loop.step = lambda *a: (time.sleep(0.05), step(*a))[1]  # slow enough to be caught in the middle
 cli.main(sys.argv[1:])
 """
 

@@ -210,7 +210,6 @@ def test_unpacked_copy_goes_with_its_last_user(tmp_path, monkeypatch):
     monkeypatch.setattr(npz.tempfile, "tempdir", str(tmp_path / "scratch"))
     (tmp_path / "scratch").mkdir()
     plain, small = ctrgcn.read(saved(tmp_path / "plain.npz")), ctrgcn.read(saved(tmp_path / "small.npz", packed=True))
-    assert len(list((tmp_path / "scratch").rglob("*.raw"))) == 4
     for a, b in zip(plain.items, small.items, strict=True):
         b = pickle.loads(pickle.dumps(b))  # as it goes to another process
         one, other = plain.read(a), small.read(b)

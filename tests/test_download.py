@@ -7,6 +7,7 @@ import io
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -32,6 +33,7 @@ class Site:
     shift: int = 0
     kind: str = "application/octet-stream"
     asked: list[str | None] = field(default_factory=list)
+    goes_on: threading.Event | None = None
     url: str = ""
 
 
@@ -44,6 +46,8 @@ def site(monkeypatch) -> Iterator[Site]:
         def do_GET(self):
             wanted = self.headers.get("Range")
             here.asked.append(wanted)
+            if here.goes_on:
+                here.goes_on.wait(30)
             if here.status:
                 self.send_error(here.status)
                 return
@@ -176,6 +180,56 @@ def test_full_disk(site, tmp_path, monkeypatch):
     with pytest.raises(DataError, match="No space left on device.*data.pkl.part.*free some space"):
         download.fetch(site.url, tmp_path / "data.pkl", pause=0)
     assert not (tmp_path / "data.pkl").exists()
+
+
+def test_two_at_once_do_not_write_the_same_file(site, tmp_path):
+    site.goes_on = threading.Event()
+    code = f"from pathlib import Path; from skelmm_core import download; download.fetch({site.url!r}, Path('data.pkl'))"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, stderr=subprocess.PIPE, text=True) as first:
+        try:
+            while not site.asked and first.poll() is None:
+                time.sleep(0.01)
+            assert ".data.pkl.lock" in names(tmp_path)
+            with pytest.raises(DataError, match="another process is downloading '.*data.pkl'; wait until it is done"):
+                download.fetch(site.url, tmp_path / "data.pkl", pause=0)
+            assert len(site.asked) == 1
+        finally:
+            site.goes_on.set()
+        assert "Error" not in first.communicate(timeout=30)[1] and first.returncode == 0
+    assert (tmp_path / "data.pkl").read_bytes() == CONTENT and names(tmp_path) == ["data.pkl", "data.pkl.sha256"]
+    assert download.fetch(site.url, tmp_path / "data.pkl") and len(site.asked) == 1
+
+
+def test_a_killed_download_holds_up_nobody(site, tmp_path):
+    site.goes_on = threading.Event()
+    code = f"from pathlib import Path; from skelmm_core import download; download.fetch({site.url!r}, Path('data.pkl'))"
+    with subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path) as first:
+        while not site.asked and first.poll() is None:
+            time.sleep(0.01)
+        first.kill()
+    site.goes_on.set()
+    assert ".data.pkl.lock" in names(tmp_path)
+    assert download.fetch(site.url, tmp_path / "data.pkl", pause=0).read_bytes() == CONTENT
+
+
+def test_room_on_the_disk_is_looked_for_before_anything_is_written(site, tmp_path, monkeypatch):
+    room = [len(CONTENT) - 1]
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda folder: type("Usage", (), {"free": room[0]}))
+    with pytest.raises(DataError, match="1.0 MiB are still to come, and the disk of '.*' has 1.0: free some space"):
+        download.fetch(site.url, tmp_path / "data.pkl", pause=0)
+    assert names(tmp_path) == [] and len(site.asked) == 1
+    room[0] += 1
+    site.broken = [300_000] * download.TRIES
+    site.ranges = False  # what comes last takes the place of what came first
+    with pytest.raises(DataError, match="300000 bytes are kept"):
+        download.fetch(site.url, tmp_path / "data.pkl", pause=0)
+    site.ranges, room[0] = True, len(CONTENT) - 300_001
+    with pytest.raises(DataError, match="still to come"):
+        download.fetch(site.url, tmp_path / "data.pkl", pause=0)
+    assert (tmp_path / "data.pkl.part").stat().st_size == 300_000
+    room[0] += 1
+    assert download.fetch(site.url, tmp_path / "data.pkl", pause=0).read_bytes() == CONTENT
+    assert site.asked[-1] == "bytes=300000-"
 
 
 def test_terms_are_shown_and_must_be_accepted(site, tmp_path, monkeypatch, capsys):

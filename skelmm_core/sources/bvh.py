@@ -5,8 +5,10 @@ Files of different hierarchies may lie together as long as every joint of the ta
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -23,6 +25,7 @@ HOLDS = "BVH motion capture: .bvh files in a folder, zip or tar"
 UNITS = {"m": (1.0, 1.1, 3.3), "cm": (0.01, 130, 330), "inches": (0.0254, 43, 130)}  # metres, and people's longest ways along bones
 FIELDS = ("label", "subject", "view", "setup", "repetition")
 LONGEST = 200  # characters of a name that a pattern is tried on
+PATIENCE = 10.0  # seconds for all names; a million take about one
 
 
 def recognise(path: Path) -> bool:
@@ -70,7 +73,7 @@ def read(
         protocol=str(protocol),
         fingerprint=members.fingerprint(found, "bvh", facts, sorted(way.table.items()), target.to_dict(), units, up, rate),
         items=[Item(member, fact) for member, fact in zip(found, facts, strict=True)],
-        read=partial(_recording, way),
+        read=partial(_recording, way, pattern),
     )
 
 
@@ -87,17 +90,20 @@ class Way:
 
 @dataclass(frozen=True)
 class Item:
-    """A file, and its numbers in the order of `FIELDS`."""
+    """A file, and its numbers in the order of `FIELDS`; None: its name is not as the pattern says."""
 
     member: members.Member
-    numbers: tuple[int, ...]
+    numbers: tuple[int, ...] | None
 
     @property
     def stem(self) -> str:
-        return self.member.path.removesuffix(".bvh")
+        return self.member.path[: -len(".bvh")]
 
 
-def _recording(way: Way, item: Item) -> Recording:
+def _recording(way: Way, pattern: str, item: Item) -> Recording:
+    if item.numbers is None:
+        long = f", which is tried on names of at most {LONGEST} characters" if len(item.member.stem) > LONGEST else ""
+        raise DataError(f"'{item.member.path}' does not fit the pattern '{pattern}'{long}; rename or remove it, or mend the pattern")
     motion = bvh_text.parse(item.member.read(), item.member.path)
     weights = bvh_names.weights(motion.names, way.target, way.table, item.member.path)
     unit = way.units or unit_of(motion, weights, way.target, item.member.path)
@@ -149,40 +155,61 @@ def unit_of(motion: bvh_text.Bvh, weights: np.ndarray, target: Skeleton, where: 
     )
 
 
-def _facts(found: list[members.Member], path: Path, label: str, pattern: str) -> tuple[list[tuple[int, ...]], tuple[str, ...]]:
-    """Numbers of every file in the order of `FIELDS`, and the names of the classes."""
-    matched = _matcher(pattern, label)
-    words = []
-    for member in found:
-        known = matched(member)
-        if label == "folder":
+def _facts(found: list[members.Member], path: Path, label: str, pattern: str) -> tuple[list[tuple[int, ...] | None], tuple[str, ...]]:
+    """Numbers of every file in the order of `FIELDS`, None of one that the pattern doesn't fit; and the names of the classes."""
+    matched = _matched(found, pattern, label)
+    words = [(member, known) for member, known in zip(found, matched, strict=True) if known is not None]
+    if label == "folder":
+        for member, known in words:
             known["label"] = PurePosixPath(member.path).parent.name or Path(path).stem
-        words.append(known)
-    classes = tuple(sorted({known["label"] for known in words}))
-    columns = [[classes.index(known["label"]) for known in words]]
-    columns += [numbered([known.get(field) for known in words]) for field in FIELDS[1:]]
-    return list(zip(*columns, strict=True)), classes
+    classes = tuple(sorted({known["label"] for _, known in words}))
+    columns = [[classes.index(known["label"]) for _, known in words]]
+    columns += [numbered([known.get(field) for _, known in words]) for field in FIELDS[1:]]
+    numbers = zip(*columns, strict=True)
+    return [None if known is None else next(numbers) for known in matched], classes
 
 
-def _matcher(pattern: str, label: str) -> Callable[[members.Member], dict[str, str]]:
+def _matched(found: list[members.Member], pattern: str, label: str) -> list[dict[str, str] | None]:
+    """What the groups of `pattern` say of every file, None of one that it doesn't fit."""
     if not pattern:
         if label == "name":
             raise SettingsError("label=name needs a pattern with a group for the label, such as pattern='(?P<label>[a-z]+)_.*'")
-        return lambda member: {}
+        return [{} for _ in found]
     try:
-        compiled = re.compile(pattern)
-    except re.error as problem:
-        raise SettingsError(f"pattern '{pattern}' is no regular expression ({problem})") from problem
-    unknown = sorted(set(compiled.groupindex) - set(FIELDS))
-    if unknown or (label == "name" and "label" not in compiled.groupindex):
+        groups = re.compile(pattern).groupindex
+    except (re.error, OverflowError, RecursionError) as problem:
+        raise SettingsError(f"pattern '{pattern}' is no regular expression that can be used ({problem})") from problem
+    unknown = sorted(set(groups) - set(FIELDS))
+    if unknown or (label == "name" and "label" not in groups):
         raise SettingsError(
             f"pattern '{pattern}' must name its groups after {', '.join(FIELDS)}, with label where label=name; found {unknown}"
         )
+    matches = _matches(pattern, [member.stem[: LONGEST + 1] for member in found])
+    matches = [groups if len(member.stem) <= LONGEST else None for member, groups in zip(found, matches, strict=True)]
+    if not any(groups is not None for groups in matches):
+        raise DataError(f"'{found[0].path}' does not fit the pattern '{pattern}', nor does any other file; mend the pattern")
+    return [None if groups is None else {name: word for name, word in groups.items() if word is not None} for groups in matches]
 
-    def match(member: members.Member) -> dict[str, str]:
-        found = compiled.fullmatch(member.stem) if len(member.stem) <= LONGEST else None
-        if not found:
-            raise DataError(f"'{member.path}' does not fit the pattern '{pattern}'; rename or remove it, or mend the pattern")
-        return {name: word for name, word in found.groupdict().items() if word is not None}
 
-    return match
+_MATCH = """
+import faulthandler, json, re, sys
+pattern, names, patience = json.load(sys.stdin)
+faulthandler.dump_traceback_later(2 * patience, exit=True)  # if nobody is left to end this process
+json.dump([found and found.groupdict() for found in map(re.compile(pattern).fullmatch, names)], sys.stdout)
+"""
+
+
+def _matches(pattern: str, names: list[str]) -> list[dict[str, str | None] | None]:
+    """The named groups of the match of each name, None where it doesn't match; tried in a process of its own, since nothing else on every
+    system can stop a match that tries for ages. Raises `SettingsError` where it takes longer than `PATIENCE`."""
+    asked = json.dumps([pattern, names, PATIENCE])
+    try:
+        done = subprocess.run([sys.executable, "-I", "-S", "-c", _MATCH], input=asked, capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired as problem:
+        raise SettingsError(
+            f"pattern '{pattern}' was not through with the names of {len(names)} files after {PATIENCE:g} s; repeats inside of repeats, as "
+            "in '(a+)+', try for ages on some names: write it without them"
+        ) from problem
+    if done.returncode:
+        raise SettingsError(f"pattern '{pattern}' could not be tried: {done.stderr.strip()[-200:]}")
+    return json.loads(done.stdout)

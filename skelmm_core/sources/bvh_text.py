@@ -2,11 +2,16 @@
 
 Every joint turns by its rotation channels in the order in which they stand, about its own axes (intrinsic), in degrees. A position channel
 takes the place of that coordinate of the joint's offset, as Blender and MotionBuilder have it. End sites are joints without channels.
+
+Keywords are read in capitals or not, braces wherever they stand, offset and channels of a joint in either order; a word that begins with
+# or // begins a comment, up to the end of its line.
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +21,10 @@ from skelmm_core.errors import DataError
 
 POSITIONS, ROTATIONS = ("Xposition", "Yposition", "Zposition"), ("Xrotation", "Yrotation", "Zrotation")
 CHANNELS = POSITIONS + ROTATIONS
-MOST_JOINTS, MOST_FRAMES, DEEPEST = 1000, 1_000_000, 200
+BRACES = ("{", "}")
+STARTS = {*BRACES, "ROOT", "JOINT", "END", "OFFSET", "CHANNELS"}  # words that end what stands before them on their line
+COMMENT = re.compile(r"(^|\s)(#|//).*", re.DOTALL)
+MOST_JOINTS, MOST_FRAMES, DEEPEST, LONGEST = 1000, 1_000_000, 200, 200  # LONGEST: characters of a joint's name
 MOST_PLACES = 4_000_000  # frames x joints; more than an hour of a usual hierarchy, and some hundred MB
 END = " end"  # an end site is named after its joint
 
@@ -78,8 +86,8 @@ def parse(content: bytes, where: str) -> Bvh:
     lines = _Lines(content.decode("utf-8-sig", errors="replace"), where)
     names, parents, offsets, channels = _hierarchy(lines)
     lines.expect("MOTION")
-    frames = lines.number(lines.value("Frames:"), "frame count")
-    step = lines.number(lines.value("Frame Time:"), "frame time")
+    frames = lines.number(lines.value("Frames"), "frame count")
+    step = lines.number(lines.value("Frame Time"), "frame time")
     if not (frames.is_integer() and 1 <= frames <= MOST_FRAMES):
         raise lines.wrong(f"the frame count must be a whole number from 1 to {MOST_FRAMES}, found {frames:g}")
     if not 1e-4 <= step <= 10:
@@ -91,33 +99,48 @@ def parse(content: bytes, where: str) -> Bvh:
 
 
 class _Lines:
-    """Lines that hold something, one after the other, with their numbers for errors."""
+    """Statements of the hierarchy one after the other, then the lines behind it, with the line's number for errors."""
 
     def __init__(self, text: str, where: str):
         self.where, self.count = where, 0
-        self._rest = iter(text.splitlines())
+        lines = text.splitlines()
+        self._rest = iter([COMMENT.sub("", line) for line in lines] if "#" in text or "//" in text else lines)
+        self._words: deque[str] = deque()  # what is left of the line
 
     def next(self) -> list[str]:
-        for line in self._rest:
+        """A brace, or the words of a line up to a brace or to the next statement's; those of a joint's name are no statements."""
+        while not self._words:
+            try:
+                line = next(self._rest)
+            except StopIteration:
+                raise self.wrong("the file ends here; it was cut short: copy it again from its source") from None
             self.count += 1
-            if words := line.split():
-                return words
-        raise self.wrong("the file ends here; it was cut short: copy it again from its source")
+            self._words.extend(line.replace("{", " { ").replace("}", " } ").split())
+        words = [self._words.popleft()]
+        if words[0] not in BRACES:
+            ends = BRACES if words[0].upper() in ("ROOT", "JOINT") else STARTS
+            while self._words and self._words[0].upper() not in ends:
+                words.append(self._words.popleft())
+        return words
 
     def remaining(self) -> Iterator[str]:
+        """All lines from here on."""
         for line in self._rest:
             self.count += 1
             yield line
 
     def expect(self, word: str) -> None:
-        if (words := self.next()) != [word]:
+        words = self.next()
+        if [w.upper() for w in words] != [word]:
             raise self.wrong(f"expected '{word}', found '{' '.join(words)[:40]}'")
 
     def value(self, key: str) -> str:
+        """The word behind a key and its colon."""
         words = self.next()
-        if " ".join(words[:-1]) != key:
-            raise self.wrong(f"expected '{key}' and a number, found '{' '.join(words)[:40]}'")
-        return words[-1]
+        found, colon, value = " ".join(words).partition(":")
+        if found.strip().lower() != key.lower() or not colon:
+            raise self.wrong(f"expected '{key}:' and a number, found '{' '.join(words)[:40]}'")
+        return value.strip()
 
     def number(self, word: str, what: str) -> float:
         try:
@@ -133,45 +156,51 @@ class _Lines:
 
 
 def _hierarchy(lines: _Lines) -> tuple[list[str], list[int], list[list[float]], list[tuple[int, int]]]:
-    names, parents, offsets, channels = [], [], [], []
+    names: list[str] = []
+    parents: list[int] = []
+    offsets: dict[int, list[float]] = {}
+    channels: list[tuple[int, int]] = []
     lines.expect("HIERARCHY")
     open_joints: list[int] = []  # from the root to the one that the lines are about
     while open_joints or not names:
         words = lines.next()
-        match words:
-            case ["ROOT" | "JOINT" as kind, *name] if name and (kind == "ROOT") == (not open_joints):
-                parent = open_joints[-1] if open_joints else -1
-            case ["End", "Site"] if open_joints:
-                parent, name = open_joints[-1], [names[open_joints[-1]] + END]
-            case ["}"] if open_joints:
+        joint = open_joints[-1] if open_joints else -1
+        match [words[0].upper(), *words[1:]]:
+            case ["ROOT" | "JOINT" as kind, *name] if name and (kind == "ROOT") == (joint < 0):
+                names.append(" ".join(name)[: LONGEST + 1])
+            case ["END", site] if site.upper() == "SITE" and joint >= 0:
+                names.append(names[joint] + END)
+            case ["}"] if joint >= 0:
+                if joint not in offsets:
+                    raise lines.wrong(f"joint '{names[joint]}' has no OFFSET")
                 open_joints.pop()
-                continue
-            case ["CHANNELS", count, *listed] if open_joints:
-                known = [CHANNELS.index(c) for c in listed if c in CHANNELS]
+            case ["OFFSET", x, y, z] if joint >= 0 and joint not in offsets:
+                offsets[joint] = [lines.number(word, "offset") for word in (x, y, z)]
+            case ["CHANNELS", count, *listed] if joint >= 0:
+                known = [CHANNELS.index(channel) for c in listed if (channel := c.capitalize()) in CHANNELS]
                 if not count.isdecimal() or int(count[:9]) != len(listed) or len(known) < len(listed) or len(set(known)) < len(known):
                     raise lines.wrong(
                         f"channels must be their number and different ones of {', '.join(CHANNELS)}; found '{' '.join(words)[:80]}'"
                     )
-                if any(joint == open_joints[-1] for joint, _ in channels):
-                    raise lines.wrong(f"joint '{names[open_joints[-1]]}' has channels already")
-                channels += [(open_joints[-1], channel) for channel in known]
-                continue
+                if any(other == joint for other, _ in channels):
+                    raise lines.wrong(f"joint '{names[joint]}' has channels already")
+                channels += [(joint, channel) for channel in known]
             case _:
-                raise lines.wrong(f"expected ROOT, JOINT, End Site, CHANNELS or '}}' of a hierarchy, found '{' '.join(words)[:40]}'")
-        if len(names) >= MOST_JOINTS or len(open_joints) >= DEEPEST:
-            raise lines.wrong(f"more than {MOST_JOINTS} joints, or {DEEPEST} one inside the other; no body has so many")
-        open_joints.append(len(names))
-        names.append(" ".join(name))
-        parents.append(parent)
-        lines.expect("{")
-        match lines.next():
-            case ["OFFSET", x, y, z]:
-                offsets.append([lines.number(word, "offset") for word in (x, y, z)])
-            case words:
-                raise lines.wrong(f"expected OFFSET and three numbers, found '{' '.join(words)[:40]}'")
+                raise lines.wrong(
+                    f"expected ROOT, JOINT, End Site, CHANNELS, '}}', or OFFSET and three numbers once for each joint, of a hierarchy; "
+                    f"found '{' '.join(words)[:40]}'"
+                )
+        if len(names) > len(parents):
+            if len(names) > MOST_JOINTS or len(open_joints) >= DEEPEST or len(names[-1]) > LONGEST:
+                raise lines.wrong(
+                    f"more than {MOST_JOINTS} joints, {DEEPEST} one inside the other, or {LONGEST} characters in a name; no body has that"
+                )
+            open_joints.append(len(parents))
+            parents.append(joint)
+            lines.expect("{")
     if not channels:
         raise lines.wrong("no joint has a channel, so nothing moves")
-    return names, parents, offsets, channels
+    return names, parents, [offsets[joint] for joint in range(len(names))], channels
 
 
 def _motion(lines: _Lines, frames: int, columns: int) -> np.ndarray:

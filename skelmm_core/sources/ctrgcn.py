@@ -112,7 +112,7 @@ class _Row:
 
 class _Rows(Sequence):
     def __init__(self, file: npz.Npz, labels: dict[str, np.ndarray]):
-        self._file, self._labels = file, labels  # an unpacked copy, if any, lives as long as the first
+        self._labels = labels
         self._arrays = {part: file[f"x_{part}"] for part in PARTS}
 
     def __len__(self) -> int:

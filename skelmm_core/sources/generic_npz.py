@@ -79,7 +79,7 @@ def read(path: Path, protocol: str = "", title: str = "", skeleton: str | Path |
         raise DataError(f"'{path}': 'label_names' must be one name per class, all different, found {_few(arrays['label_names'])}")
     rate = _single(arrays, "fps", 30.0, path)
     if not isinstance(rate, int | float) or not 0 < rate < 1e6:
-        raise DataError(f"'{path}': 'fps' must be frames per second above 0, found {rate!r}")
+        raise DataError(f"'{path}': 'fps' must be frames per second above 0, found {rate!r:.80}")
     return Source(
         title=title or path.stem,
         skeleton=skeleton,
@@ -87,7 +87,7 @@ def read(path: Path, protocol: str = "", title: str = "", skeleton: str | Path |
         frame_rate=float(rate),
         protocol=protocol or str(_single(arrays, "protocol", "", path)),
         fingerprint=hashlib.sha256(repr((stored.digest(path), protocol, title, skeleton.to_dict())).encode()).hexdigest(),
-        items=_Clips(file, joints, arrays, _subjects(arrays["subject"], path)),
+        items=_Clips(joints, arrays, _subjects(arrays["subject"], path)),
         read=_recording,
     )
 
@@ -130,7 +130,7 @@ def _skeleton(joints: int, arrays: dict[str, np.ndarray], path: Path, given: str
     if given:
         skeleton = skeletons.get(given)
     elif named:
-        skeleton = Skeleton.from_dict(table) if table else skeletons.get(named)
+        skeleton = _stored_skeleton(named, table, path)
     else:
         spatial = [s for s in skeletons.SKELETONS.values() if s.dimensions == 3]  # joints in an image must be called that
         fitting = [s for s in spatial if len(s) == joints]
@@ -146,13 +146,26 @@ def _skeleton(joints: int, arrays: dict[str, np.ndarray], path: Path, given: str
     if len(skeleton) != joints:
         raise DataError(f"'{path}': 'joints' has {joints} joints, skeleton '{skeleton.name}' has {len(skeleton)}")
     if "parents" in arrays:
-        found, expected = _links(arrays["parents"].ravel().tolist()), _links(skeleton.bone)
+        parents = arrays["parents"]
+        if parents.shape != (joints,) or parents.dtype.kind not in "iu":
+            raise DataError(f"'{path}': 'parents' must be {joints} joint numbers, found {parents.dtype} {parents.shape}")
+        found, expected = _links(parents.tolist()), _links(skeleton.bone)
         if found != expected:
             odd = sorted(tuple(sorted(link)) for link in found ^ expected)
             raise DataError(
                 f"'{path}': 'parents' is not the tree of skeleton '{skeleton.name}'; they differ in the links {odd[:4]}: reorder"
             )
     return skeleton
+
+
+def _stored_skeleton(named: str, table: dict | None, path: Path) -> Skeleton:
+    if table is None and named not in skeletons.SKELETONS:
+        known = nearest(named[:80], skeletons.SKELETONS)
+        raise DataError(f"'{path}': 'skeleton' is '{named[:80]}'{known}; one's own stands there as a table in JSON")
+    try:
+        return skeletons.SKELETONS[named] if table is None else Skeleton.from_dict(table)
+    except DataError as problem:
+        raise DataError(f"'{path}': 'skeleton': {problem}") from problem
 
 
 def _links(parents) -> set[frozenset[int]]:
@@ -183,8 +196,7 @@ class _Clip:
 class _Clips(Sequence):
     """Every clip, put together when it is asked for."""
 
-    def __init__(self, file: npz.Npz, joints: Stored, arrays: dict[str, np.ndarray], subjects: np.ndarray):
-        self._file = file  # whose unpacked copy, if any, lives as long as this
+    def __init__(self, joints: Stored, arrays: dict[str, np.ndarray], subjects: np.ndarray):
         self._joints, self._arrays, unknown = joints, arrays, np.full(len(subjects), -1)
         self._numbers = subjects, *(arrays.get(key, unknown) for key in ("view", "setup", "repetition"))
 
@@ -208,4 +220,6 @@ def _recording(clip: _Clip) -> Recording | Dropped:
 
 
 def _few(names: np.ndarray) -> str:
-    return f"the shape {names.shape}" if names.ndim != 1 else ", ".join(map(str, names[:8])) + (", ..." if len(names) > 8 else "")
+    if names.ndim != 1:
+        return f"the shape {names.shape}"
+    return ", ".join(str(name)[:80] for name in names[:8]) + (", ..." if len(names) > 8 else "")

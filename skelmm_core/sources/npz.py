@@ -1,8 +1,9 @@
 """Arrays of an npz file without loading them: each a `Stored` that knows where its numbers lie.
 
 An array that was saved uncompressed (`numpy.savez`) is read in place, a slice at a time. A compressed one (`numpy.savez_compressed`) has no
-place that could be read by itself: it is unpacked once, in order, into memory, or, above `IN_MEMORY` bytes, into a file in the system's
-folder for temporary files (`TMPDIR` names another), which is removed with the last user of the arrays or at the end of the program.
+place that could be read by itself: it is unpacked once, in order, into memory, or, above `IN_MEMORY` bytes, into a file without a name in
+the system's folder for temporary files (`TMPDIR` names another). Such a file vanishes with the last user of the array, and with the
+process, however that ends; to other processes a clip of it goes as bytes.
 
 Headers are parsed by numpy, sizes are compared before anything is allocated, and what holds objects is refused: nothing is executed.
 """
@@ -14,21 +15,22 @@ import math
 import shutil
 import sys
 import tempfile
-import weakref
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
 from skelmm_core.errors import DataError
-from skelmm_core.sources.stored import Place, Stored
+from skelmm_core.sources.members import LARGEST_MEMBER
+from skelmm_core.sources.stored import HEADER, Place, Stored, header
 
 IN_MEMORY = 1 << 28  # bytes that an unpacked array may take there
 COLUMN = 1 << 26  # bytes of one number, or one short text, for each clip
-HEADER = 1 << 14  # bytes from a member's begin, more than numpy's header of plain numbers ever takes
 LOCAL = 30  # bytes of a zip's local header in front of the name; bytes 26 to 30 are the lengths of name and extra field
 BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError)
 
@@ -36,8 +38,7 @@ BROKEN = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, NotImpl
 class Npz:
     """The arrays of the npz file at `path`.
 
-    Raises `DataError` for a file that is missing, torn, encrypted or no npz. Whoever keeps arrays of it for later keeps this object, too:
-    an unpacked copy lives as long as it does.
+    Raises `DataError` for a file that is missing, torn, encrypted or no npz.
     """
 
     def __init__(self, path: Path):
@@ -56,7 +57,6 @@ class Npz:
         if len({e.filename for e in entries}) < len(entries):
             raise DataError(f"'{path}' has several arrays of one name; save it again with numpy.savez")
         self._arrays: dict[str, Stored] = {}
-        self._scratch: Path | None = None
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
@@ -80,7 +80,10 @@ class Npz:
                     head = member.read(HEADER)
         except BROKEN as problem:
             raise self._unreadable(problem) from problem
-        length, grid, fortran, dtype = self._header(name, head)
+        try:
+            length, grid, fortran, dtype = header(head)
+        except ValueError as problem:
+            raise self._unreadable(ValueError(f"'{name}' {problem}")) from problem
         found = Stored(str(self.path), dtype.str, grid, fortran, (), Place(begin + length, entry.file_size - length))
         if found.size != entry.file_size - length:
             raise DataError(
@@ -105,67 +108,54 @@ class Npz:
         content = Stored(self[name].path, "|u1", (found.size,), False, (), self[name].content)  # as bytes, to keep all digits
         values = np.frombuffer(content.load(), found.dtype).reshape(found.grid, order="F" if found.fortran else "C")
         values = values.astype(values.dtype.newbyteorder("="))
-        if found.kind == "U" and values.size and np.ascontiguousarray(values).view(np.uint32).max() > sys.maxunicode:
-            raise DataError(f"'{self.path}': '{name}' holds numbers that stand for no character; save it again")
+        if found.kind == "U":
+            codes = np.ascontiguousarray(values).reshape(-1).view(np.uint32)
+            if ((codes > sys.maxunicode) | ((codes >= 0xD800) & (codes < 0xE000))).any():  # the latter are halves of characters
+                raise DataError(f"'{self.path}': '{name}' holds numbers that stand for no character; save it again")
         try:
             return np.char.decode(values, "utf-8") if found.kind == "S" else values
         except UnicodeDecodeError as problem:
             raise DataError(f"'{self.path}': '{name}' holds bytes that are not UTF-8 ({problem})") from problem
 
-    def _header(self, name: str, head: bytes) -> tuple[int, tuple[int, ...], bool, np.dtype]:
-        """Length of the header, shape, whether the first axis is the fastest, and type."""
-        file = io.BytesIO(head)
-        try:
-            version = np.lib.format.read_magic(file)
-            reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            grid, fortran, dtype = reader(file)
-        except Exception as problem:  # numpy parses the header as Python text: SyntaxError, ValueError, TypeError, RecursionError, ...
-            raise self._unreadable(ValueError(f"'{name}': {str(problem)[:200]}")) from problem
-        if dtype.kind not in "fiubUS" or not dtype.itemsize or any(type(n) is not int or n < 0 for n in grid):
-            raise self._unreadable(ValueError(f"'{name}' holds {str(dtype)[:100]} {str(grid)[:100]}"))
-        return file.tell(), grid, fortran, dtype
-
     def _unpacked(self, name: str, array: Stored) -> Stored:
-        header = self._entries[name].file_size - array.size
         try:
             with zipfile.ZipFile(self.path) as archive, archive.open(self._entries[name]) as member:
-                member.read(header)
-                if array.size <= IN_MEMORY:
-                    return Stored(array.path, array.dtype, array.grid, array.fortran, (), _exactly(member, array.size))
-                target = self._room(name, array.size) / f"{len(self._arrays)}.raw"
-                with open(target, "wb") as file:
-                    shutil.copyfileobj(member, file, 1 << 20)  # raises at the end if the checksum is another
-                    if file.tell() != array.size:
-                        raise ValueError(f"'{name}': expected {array.size} bytes, found {file.tell()}")
-                return Stored(str(target), array.dtype, array.grid, array.fortran, (), Place(0, array.size))
+                member.read(self._entries[name].file_size - array.size)  # the header
+                content = _exactly(member, array.size) if array.size <= IN_MEMORY else self._mapped(name, member, array.size)
         except BROKEN as problem:
             raise self._unreadable(problem) from problem
+        return replace(array, content=content)
 
-    def _room(self, name: str, size: int) -> Path:
-        """The folder for unpacked arrays; a disk that can't take `size` bytes more raises `DataError`."""
-        if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="skelmm-"))
-            weakref.finalize(self, shutil.rmtree, self._scratch, ignore_errors=True)
-        free = shutil.disk_usage(self._scratch).free
+    def _mapped(self, name: str, member: BinaryIO, size: int) -> mmap:
+        """`size` bytes in a temporary file, mapped; a disk that can't take them raises `DataError`."""
+        folder = tempfile.gettempdir()
+        free = shutil.disk_usage(folder).free
         if size > free:
             raise DataError(
-                f"'{self.path}': '{name}' is compressed and takes {size >> 20} MiB unpacked; '{self._scratch.parent}' has {free >> 20}: "
+                f"'{self.path}': '{name}' is compressed and takes {size >> 20} MiB unpacked; '{folder}' has {free >> 20}: "
                 "set TMPDIR to a folder with more room, or save the arrays with numpy.savez"
             )
-        return self._scratch
+        with tempfile.TemporaryFile() as file:  # without a name; what keeps it is the map
+            shutil.copyfileobj(member, file, 1 << 20)  # raises at the end if the checksum is another
+            if file.tell() != size:
+                raise ValueError(f"'{name}': expected {size} bytes, found {file.tell()}")
+            file.flush()
+            return mmap(file.fileno(), size, access=ACCESS_READ)
 
     def _unreadable(self, problem: Exception) -> DataError:
-        return DataError(f"can't read '{self.path}': {problem}; save plain arrays with numpy.savez, names as str, not object")
+        return DataError(f"can't read '{self.path}': {str(problem)[:300]}; save plain arrays with numpy.savez, names as str, not object")
 
 
 def rows(array: Stored, begin: int, end: int) -> Stored:
-    """The entries begin .. end along the first axis of an array, without reading them."""
+    """The entries begin .. end along the first axis of an array, without reading them from its file; they can go to another process."""
     shape = (end - begin, *array.grid[1:])
     step = math.prod(array.grid[1:]) * np.dtype(array.dtype).itemsize
     first, length = begin * step, (end - begin) * step
-    content = array.content
-    place = content[first : first + length] if isinstance(content, bytes) else Place(content.offset + first, length)
-    return Stored(array.path, array.dtype, shape, False, (), place)
+    if isinstance(array.content, Place):
+        content: Place | bytes = Place(array.content.offset + first, length)
+    else:  # of more than any recording has, a place that `load` refuses
+        content = array.content[first : first + length] if length <= LARGEST_MEMBER else Place(first, length)
+    return Stored(array.path, array.dtype, shape, False, (), content)
 
 
 def in_order(arrays: Iterable[tuple[str, Stored]], path: Path) -> None:

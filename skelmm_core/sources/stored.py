@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import io
 import math
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from mmap import mmap
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from skelmm_core.sources.members import LARGEST_MEMBER
 
 WHOLE = 1 << 31  # bytes; larger files are told apart by samples of their content
 SAMPLES, SAMPLE = 1024, 1 << 16
+HEADER = 1 << 14  # bytes from the beginning of a .npy file, more than numpy's header of plain numbers ever takes
 _DECODE: dict[str, Callable[[bytes], bytes]] = {
     "": bytes,
     "utf-8": lambda data: data.decode("utf-8").encode("latin-1"),
@@ -42,7 +45,7 @@ class Stored:
 
     dtype: numpy's short form with byte order, such as "<f2". grid: the shape in which the numbers lie in the file, last axis fastest, or
     first axis fastest if `fortran`; axes: the order in which the array has the grid's axes, () for the same. content: the place, or the
-    bytes themselves.
+    bytes themselves, or, of what is too large for memory, a map of them, which stays in its process.
     """
 
     path: str
@@ -50,7 +53,7 @@ class Stored:
     grid: tuple[int, ...] = (0,)
     fortran: bool = False
     axes: tuple[int, ...] = ()
-    content: Place | bytes = b""
+    content: Place | bytes | mmap = b""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -85,12 +88,15 @@ class Stored:
     def _bytes(self) -> bytes:
         if isinstance(self.content, bytes):
             return self.content
-        if self.content.length > LARGEST_MEMBER:
+        length = self.content.length if isinstance(self.content, Place) else len(self.content)
+        if length > LARGEST_MEMBER:
             raise DataError(f"'{self.path}': an array of {self} is larger than any recording ({LARGEST_MEMBER} bytes); take it away")
+        if isinstance(self.content, mmap):
+            return self.content[:]
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.content.offset)
-                return _DECODE[self.content.coding](file.read(self.content.length))
+                return _DECODE[self.content.coding](file.read(length))
         except OSError as problem:
             raise DataError(f"can't read '{self.path}': {problem.strerror or problem}") from problem
         except ValueError as problem:
@@ -102,22 +108,35 @@ def npy(path: Path, whole: bool = True) -> Stored:
     raises `DataError`; nothing but the header is read. whole: the length is checked."""
     try:
         with open(path, "rb") as file:
-            version = np.lib.format.read_magic(file)
-            header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            grid, fortran, dtype = header(file)
-            start, length = file.tell(), os.fstat(file.fileno()).st_size
+            start, grid, fortran, dtype = header(file.read(HEADER))
+            length = os.fstat(file.fileno()).st_size
     except OSError as problem:
         raise DataError(f"can't read '{path}': {problem.strerror or problem}") from problem
-    except Exception as problem:  # numpy parses the header as Python text: SyntaxError, ValueError, TypeError, RecursionError, ...
-        raise DataError(f"'{path}' is not a .npy file that can be read ({problem}); copy it again from its source") from problem
-    if dtype.kind not in "fiubUS" or any(type(n) is not int or n < 0 for n in grid):
-        raise DataError(f"'{path}' holds {dtype} {grid}; expected plain numbers or text")
+    except ValueError as problem:
+        raise DataError(f"'{path}' {problem}; copy it again from its source") from problem
     found = Stored(str(path), dtype.str, grid, fortran, (), Place(start, length - start))
     if whole and found.size != length - start:
         raise DataError(
             f"'{path}' has {length - start} bytes behind its header, {found} takes {found.size}: it was cut short or changed; copy it again"
         )
     return found
+
+
+def header(head: bytes) -> tuple[int, tuple[int, ...], bool, np.dtype]:
+    """Length of the header, shape, whether the first axis is the fastest, and type, from the first `HEADER` bytes of a `.npy` file.
+
+    Raises `ValueError` for what is no header, and for objects and records, saying what the array "has" or "holds".
+    """
+    file = io.BytesIO(head)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        grid, fortran, dtype = read(file)
+    except Exception as problem:  # numpy parses the header as Python text: SyntaxError, ValueError, TypeError, RecursionError, ...
+        raise ValueError(f"has no header of a .npy file ({str(problem)[:200]})") from problem
+    if dtype.kind not in "fiubUS" or not dtype.itemsize or any(type(n) is not int or n < 0 for n in grid):
+        raise ValueError(f"holds {str(dtype)[:100]} {str(grid)[:100]}, expected plain numbers or text")
+    return file.tell(), grid, fortran, dtype
 
 
 def entry(array: Stored, i: int) -> Stored:

@@ -7,8 +7,8 @@ the camera, 30 Hz, one body. Actions, subjects and trials are counted from 1.
 from __future__ import annotations
 
 import io
-import math
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -25,8 +25,10 @@ CLASS_NAMES = (
     "draw circle counter-clockwise", "draw triangle", "bowling", "boxing", "baseball swing", "tennis swing", "arm curl", "tennis serve",
     "push", "knock", "catch", "pickup and throw", "jog", "walk", "sit to stand", "stand to sit", "lunge", "squat",
 )  # fmt: skip
-NAME = re.compile(r"a(\d{1,2})_s(\d{1,2})_t(\d{1,2})_skeleton")
-LARGEST = 20 * 3 * 100_000  # numbers in a file; an hour of recording
+NAME = re.compile(r"a(\d{1,2})_s(\d{1,2})_t(\d{1,2})_skeleton", re.IGNORECASE | re.ASCII)
+LONGEST = 100_000  # frames; an hour of recording
+VARIABLES = 1000  # in a file; the data set's have one
+HEADER, TAG, COMPRESSED = 128, 8, 15  # bytes in front of a file's variables and of each of them; the kind of one that is packed by zlib
 ORDER = (3, 2, 1, 0, *range(4, 20))  # the files begin with head, shoulder centre, spine, hip centre; kinect20 the other way round
 
 
@@ -66,26 +68,60 @@ def _numbers(member: members.Member) -> tuple[int, int, int]:
 
 def _recording(member: members.Member) -> Recording | Dropped:
     action, subject, trial = _numbers(member)
-    joints = _joints(member)
+    joints, name = _joints(member), member.stem[: -len("_skeleton")]
     if not joints.any():
-        return Dropped(member.stem.removesuffix("_skeleton"), "no body in any frame")
-    return Recording(joints, action - 1, member.stem.removesuffix("_skeleton"), subject=subject, repetition=trial)
+        return Dropped(name, "no body in any frame")
+    return Recording(joints, action - 1, name, subject=subject, repetition=trial)
 
 
 def _joints(member: members.Member) -> np.ndarray:
     """(1, T, 20, 3) float32 metres in kinect20's order."""
     try:
-        content = io.BytesIO(member.read())
-        shape = next((shape for name, shape, _ in scipy.io.whosmat(content) if name == "d_skel"), ())  # before anything is unpacked
-        if math.prod(shape) > LARGEST:
-            raise DataError(f"'{member.path}': 'd_skel' has the shape {shape}, more than any recording has; take it away")
-        content.seek(0)
-        found = scipy.io.loadmat(content, variable_names=["d_skel"]).get("d_skel")
+        content = io.BytesIO(_unpacked(member.read()))
+        known = [(shape, kind) for name, shape, kind in scipy.io.whosmat(content) if name == "d_skel"]  # before anything is loaded
+        match known:
+            case [((20, 3, frames), "double" | "single")] if frames > LONGEST:
+                raise DataError(f"'{member.path}': 'd_skel' has {frames} frames, more than any recording has; take it away")
+            case [((20, 3, _), "double" | "single")]:
+                content.seek(0)
+                found = scipy.io.loadmat(content, variable_names=["d_skel"])["d_skel"]
+            case _:
+                raise _unexpected(member, ", ".join(f"{kind} {shape}" for shape, kind in known[:4]))
     except DataError:
         raise
     except Exception as problem:  # whatever scipy's parser trips over in a damaged file: ValueError, zlib.error, IndexError, ...
-        raise DataError(f"'{member.path}' is not a MATLAB file that can be read ({problem}); copy it again from its source") from problem
-    if not isinstance(found, np.ndarray) or found.dtype.kind != "f" or found.ndim != 3 or found.shape[:2] != (20, 3):
-        what = f"{found.dtype} {found.shape}" if isinstance(found, np.ndarray) else "nothing"
-        raise DataError(f"'{member.path}': expected 'd_skel' with floats of the shape (20 joints, 3, frames), found {what}")
-    return found.transpose(2, 0, 1)[None, :, ORDER].astype(np.float32)
+        raise DataError(
+            f"'{member.path}' is not a MATLAB file that can be read ({str(problem)[:200]}); copy it again from its source"
+        ) from problem
+    if found.dtype.kind not in "fiu":  # whole numbers may be stored as such, also in a "double"
+        raise _unexpected(member, f"{found.dtype} {found.shape}")
+    with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, which `recordings.check` refuses
+        return found.transpose(2, 0, 1)[None, :, ORDER].astype(np.float32)
+
+
+def _unexpected(member: members.Member, what: str) -> DataError:
+    return DataError(f"'{member.path}': expected one 'd_skel', floats of the shape (20 joints, 3, frames), found {what or 'nothing'}")
+
+
+def _unpacked(content: bytes) -> bytes:
+    """The same MATLAB file (version 5 to 7.2) with its variables not compressed, since scipy unpacks without a limit.
+
+    Raises `ValueError` for another version (in one of version 4, scipy may go round for ever), and for more than `LARGEST_MEMBER` bytes.
+    """
+    if scipy.io.matlab.matfile_version(io.BytesIO(content))[0] != 1:
+        raise ValueError("it is not of the versions 5 to 7.2")
+    order = "little" if content[HEADER - 2 : HEADER] == b"IM" else "big"
+    pieces, place, room = [content[:HEADER]], HEADER, members.LARGEST_MEMBER
+    while place < len(content):
+        kind, length = (int.from_bytes(content[i : i + TAG // 2], order) for i in (place, place + TAG // 2))
+        piece, place = content[place : place + TAG + length], place + TAG + length
+        if kind == COMPRESSED:
+            unpacker = zlib.decompressobj()
+            piece = unpacker.decompress(piece[TAG:], room + 1)
+            room -= len(piece)
+            if room < 0 or not unpacker.eof:
+                raise ValueError(f"a variable is cut short, or takes more than the {members.LARGEST_MEMBER} bytes of any recording")
+        pieces.append(piece)
+        if len(pieces) > VARIABLES:
+            raise ValueError(f"it has more than {VARIABLES} variables")
+    return b"".join(pieces)
