@@ -57,7 +57,8 @@ def write(path: Path, rows: list[Row], command: str, code: dict) -> None:
     new = {row.name for row in rows}
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = [row for row in before if row["name"] not in new]
-    path.write_text(json.dumps(kept + [asdict(row) | shared for row in rows], indent=1) + "\n")
+    made = [{key: None if value != value else value for key, value in asdict(row).items()} | shared for row in rows]  # JSON knows no NaN
+    path.write_text(json.dumps(kept + made, indent=1, allow_nan=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -51,6 +52,8 @@ def test_a_goal_that_is_missed_is_an_error(measured, capsys):
     assert measured(row(31, 30))[0] == 0 and measured(row(2, None))[0] == 0
     assert "MISSED" not in capsys.readouterr().out
     assert measured(row(29, 30))[0] == 1 and "MISSED" in capsys.readouterr().out
+    late = Row("a map", float("nan"), 2.0, float("nan"), limit=1.9)
+    assert measured(late)[0] == 1 and measured(replace(late, limit=2.1))[0] == 0
 
 
 def test_rows_say_what_was_measured_where(measured):

@@ -1,0 +1,74 @@
+"""bfloat16 autocast against float32 over some hundred real steps on UTD-MHAD: the loss curve, and the linear probe, over seeds.
+
+    python benchmarks/precision.py $SKELMM_SHARED/data/utd_mhad_skeleton.tar.xz --seeds 0,1,2
+
+Preset `small` for 34 epochs of 6 steps (204 steps), the second half with exchange; both precisions draw the same batches and
+augmentations. Writes benchmarks/results/precision.json: the largest relative difference of the epochs' mean losses, and the teachers' joint
+and late linear probes. What was trained before is found again in --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+import statistics
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+RESULTS = Path(__file__).parent / "results" / "precision.json"
+PRECISIONS = ("32-true", "bf16-mixed")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("source", type=Path, help="the UTD-MHAD archive or folder of .mat files")
+    parser.add_argument("--out", type=Path, default=Path("outputs/precision"), help="folder for clips and checkpoints")
+    parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
+    parser.add_argument("--epochs", type=int, default=34, help="of 6 steps each")
+    args = parser.parse_args()
+
+    from skelmm_core import clips, manifest, sources
+    from skelmm_core.experiment import Experiment
+
+    code = manifest.git() or {}  # before anything runs: the commit that is measured
+    path, source = args.out / "utd_mhad.clips", sources.read(args.source)
+    if not path.exists() or clips.open_clips(path).fingerprint != source.fingerprint:
+        clips.write(path, source)
+    seeds, found = [int(s) for s in args.seeds.split(",")], []
+    for seed in seeds:
+        curves, probes = {}, {}
+        for precision in PRECISIONS:
+            exp = Experiment(path, args.out, "small", seed=seed, epochs=args.epochs, precision=precision)
+            first, second = exp.pretrain(until=exp.settings.exchange_epoch), exp.exchange()
+            curves[precision] = [row["loss"] for row in (*first.rows, *second.rows)]
+            scores = exp.score(second.model.query)
+            probes[precision] = {"joint": scores.joint.accuracy, "late": scores.late.accuracy, "knn": scores.knn.accuracy}
+        apart = [abs(a - b) / b for a, b in zip(curves["bf16-mixed"], curves["32-true"], strict=True)]
+        found.append(
+            {"seed": seed, "largest_difference": max(apart), "mean_difference": statistics.mean(apart), "losses": curves, "probes": probes}
+        )
+        print(f"seed {seed}: losses differ by at most {max(apart):.2%} (mean {statistics.mean(apart):.2%}); {probes}", flush=True)
+    home = os.environ.get("SKELMM_SHARED") or None
+    words = [w.replace(home, "$SKELMM_SHARED", 1) if home and w.startswith(home) else shlex.quote(w) for w in sys.argv[1:]]
+    summary = {
+        precision: {
+            what: [statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0]
+            for what in ("joint", "late", "knn")
+            if (values := [f["probes"][precision][what] for f in found])
+        }
+        for precision in PRECISIONS
+    }
+    print(json.dumps(summary, indent=1))
+    if len(seeds) > 1:
+        result = {"seeds": found, "mean_and_deviation": summary, "command": " ".join(["python", "benchmarks/precision.py", *words]), **code}
+        RESULTS.write_text(
+            json.dumps(result | {"hardware": manifest.hardware(), "date": datetime.now(UTC).date().isoformat()}, indent=1) + "\n"
+        )
+        print(RESULTS)
+
+
+if __name__ == "__main__":
+    main()
