@@ -26,7 +26,7 @@ import psutil
 import torch
 
 from benchmarks import Row, plain
-from skelmm_core import batches, manifest, settings
+from skelmm_core import batches, manifest, modalities, settings
 from skelmm_core.experiment import make_fabric
 from skelmm_core.skeletons import NTU25
 from skelmm_core.stages.contrast import Contrast
@@ -66,9 +66,9 @@ def plain_steps(stage: int, size: dict, two: float) -> Callable[[], float]:
 
 
 def fast_steps(stage: int, size: dict, two: float, precision: str = "auto") -> Callable[[], float]:
-    s = settings.resolve(
-        "distill", "described", bodies="present", precision=precision, **{k: size[k] for k in ("batch", "queue", "hidden", "features")}
-    )
+    sizes = {k: size[k] for k in ("batch", "queue", "hidden", "features", "frames") if k in size}
+    names = ",".join(modalities.NAMES[: size.get("modalities", 6)])
+    s = settings.resolve("distill", "described", bodies="present", precision=precision, modalities=names, **sizes)
     fabric = make_fabric("auto", s.precision)
     teacher = Contrast(s, NTU25)
     model = Distillation(s, NTU25, teacher.query) if stage == 3 else teacher

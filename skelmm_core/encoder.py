@@ -20,7 +20,8 @@ from skelmm_core.norm import Norm1d, Norm2d
 from skelmm_core.skeletons import Skeleton
 
 # A graph convolution of at most this many outputs (V * C_out) runs as one dense matrix product: more arithmetic, but one
-# large product instead of many small ones. Measured on two AVX-512 cores, where bfloat16 products are cheaper.
+# large product instead of many small ones. Measured on two AVX-512 cores, where bfloat16 products are cheaper. In other types the formula
+# is computed as it stands, which is what `evaluation.complexity` counts.
 DENSE_LIMIT = {torch.float32: 512, torch.bfloat16: 800}
 
 
@@ -65,7 +66,7 @@ class GraphConv(nn.Module):
             kernel = torch.einsum("kvw,koi->viwo", graph, weight).reshape(v * self.c_in, v * self.c_out)
             bias = self._bias(graph).reshape(-1).to(x.dtype)
             return torch.addmm(bias, x.reshape(b * t, -1), kernel.to(x.dtype)).view(b, t, v, self.c_out)
-        if self.c_in < self.c_out:  # over the graph first, while there are fewer channels
+        if self.c_in < self.c_out and x.dtype in DENSE_LIMIT:  # over the graph first, while there are fewer channels
             y = torch.matmul(graph.permute(2, 0, 1).reshape(v * 3, v), x.reshape(b * t, v, self.c_in))  # (B*T, V*3, C)
             y = F.linear(y.view(b * t, v, 3 * self.c_in), weight.transpose(0, 1).reshape(self.c_out, -1))
             return y.add_(self._bias(graph)).view(b, t, v, self.c_out)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import operator
 import re
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,8 @@ NAMED: dict[str, str] = {
     "cross-setup": "setup % 2 == 0",
     "odd-even-subjects": "subject % 2 == 1",
 }
+NTU = ("cross-subject", "cross-view", "cross-setup")  # which mean something only where the numbers are NTU RGB+D's
+VIEWS = 4  # with more, a protocol for each of them tells little
 LISTS = {"train-subjects": "subject", "train-views": "view", "train-setups": "setup", "train-repetitions": "repetition"}
 _OPERATORS = {
     ast.Eq: operator.eq, ast.NotEq: operator.ne, ast.Lt: operator.lt, ast.LtE: operator.le, ast.Gt: operator.gt, ast.GtE: operator.ge,
@@ -58,6 +61,19 @@ def split(clips: Clips, protocol: str = "") -> Split:
     _check(clips, name, train, test, several)
     train, test = train & several, test & several
     return Split(np.flatnonzero(train), np.flatnonzero(test), name)
+
+
+def usual(clips: Clips, protocol: str = "") -> Iterator[str]:
+    """How data like these are divided: by NTU RGB+D's rules if `protocol` or the file's own is one of them, since only then are the numbers
+    of performers, cameras and setups NTU RGB+D's; else by odd and even subjects, and each of a few views tests once."""
+    if not {protocol, clips.protocol}.isdisjoint(NTU):
+        yield from NTU
+        return
+    yield "odd-even-subjects"
+    views = np.unique(clips.views).tolist()
+    if 2 <= len(views) <= VIEWS:
+        for tests in views:
+            yield f"train-views:{','.join(str(view) for view in views if view != tests)}"
 
 
 def check_words(protocol: str) -> None:

@@ -47,7 +47,7 @@ def _column(name: str, values: np.ndarray) -> str:
 
 def _protocols(clips: Clips, protocol: str) -> list[str]:
     lines = ["train   test  protocol"]
-    for name in [protocol] if protocol else dict.fromkeys([clips.protocol, *protocols.NAMED]):
+    for name in [protocol] if protocol else dict.fromkeys([clips.protocol, *protocols.usual(clips)]):
         try:
             split = protocols.split(clips, name) if name else None
         except ProtocolError as problem:
@@ -58,4 +58,4 @@ def _protocols(clips: Clips, protocol: str) -> list[str]:
             continue
         if split:
             lines.append(f"{len(split.train):5d}  {len(split.test):5d}  {name}{' (its own)' if name == clips.protocol else ''}")
-    return lines if len(lines) > 1 else ["no named protocol fits; give an expression with --protocol"]
+    return lines if len(lines) > 1 else ["no usual protocol fits; give an expression with --protocol"]

@@ -162,9 +162,11 @@ def test_planted_leaks_are_named_in_every_protocol_that_they_cross(tmp_path):
     found = audit.audit(opened(tmp_path, [*items, twin, inside], protocol="subject in (1, 3)"))
     assert found.duplicates == (("clip0", "twin"), ("clip1", "inside")) and found.other_class == 1
     by_name = {part.protocol: part for part in found.protocols}
-    assert list(by_name) == ["subject in (1, 3)", "cross-subject", "cross-view", "odd-even-subjects"], "setups have but one part"
-    assert by_name["subject in (1, 3)"].leaks == by_name["odd-even-subjects"].leaks == (("clip0", "twin"),)
-    assert by_name["cross-view"].leaks == () and by_name["cross-subject"].leaks == (("clip1", "inside"),), "performer 3 tests there"
+    assert list(by_name) == ["subject in (1, 3)", *(f"train-views:{views}" for views in ("2,3", "1,3", "1,2"))], "odd-even is the same"
+    assert by_name["subject in (1, 3)"].leaks == (("clip0", "twin"),) and not any(by_name[f"train-views:{v}"].leaks for v in ("2,3", "1,2"))
+    ntu = audit.audit(clips.open_clips(found.path), protocol="cross-subject").protocols
+    assert [part.protocol for part in ntu] == ["cross-subject", "subject in (1, 3)", "cross-view"], "setups have but one part"
+    assert ntu[0].leaks == (("clip1", "inside"),) and not ntu[2].leaks, "performer 3 tests there"
     first, *rest = found.warnings
     assert first.startswith("leak in protocol subject in (1, 3): 1 clip ") and "twin (test) = clip0 (train)" in first
     assert any("clip1 = inside" in w and "1 of these groups in more than one class" in w for w in rest)
@@ -212,7 +214,9 @@ def test_parts_and_what_they_share(tmp_path):
     assert own.filmed_twice == 8, "every performance of the third camera was filmed by the others"
     assert "of 8 test clips another view trains" in str(found)
     assert any("2 classes have fewer than 5 clips to train or to test: sit, stand" in w for w in found.warnings)
+    assert own.apart == {"view": ((1, 2), (3,))} and "view in (1, 2) (its own): views 1, 2 | 3" in str(found)
     other = next(p for p in found.protocols if p.protocol == "odd-even-subjects")
+    assert other.apart == {"subject": ((1, 3), (2, 4))}
     assert other.filmed_twice == 0 and other.shared["subject"] == (0, 2) and not other.own and not other.few
 
 
@@ -221,9 +225,44 @@ def test_a_protocol_that_does_not_fit_is_a_warning(tmp_path):
     found = audit.audit(opened(tmp_path, items, protocol="cross-view"))
     assert found.protocols[0].problem and not found.protocols[0].leaks
     assert any("own protocol can't be used" in w and "unknown for every clip" in w for w in found.warnings)
-    assert "no named protocol" not in str(found)
-    assert "no named protocol fits" in str(audit.audit(opened(tmp_path, items, protocol="")))
+    assert "no usual protocol" not in str(found)
+    assert "no usual protocol fits" in str(audit.audit(opened(tmp_path, items, protocol="")))
     assert audit.audit(opened(tmp_path, people(), protocol=""), protocol="subject == 1").protocols[0].train == 6
+
+
+@pytest.mark.parametrize(
+    ("protocol", "numbers", "expected"),
+    [  # the numbers of subject, view and setup are 1 to these
+        ("odd-even-subjects", (4, 0, 0), ["odd-even-subjects"]),
+        ("", (4, 1, 2), ["odd-even-subjects"]),
+        ("train-views:1,2", (3, 3, 0), ["train-views:1,2", "odd-even-subjects", "train-views:2,3", "train-views:1,3"]),  # N-UCLA
+        ("train-views:2,3", (0, 3, 0), ["train-views:2,3", "train-views:1,3", "train-views:1,2"]),  # PKU-MMD I
+        ("setup == 1", (0, 3, 2), ["setup == 1", "train-views:2,3", "train-views:1,3", "train-views:1,2"]),  # by its split file
+        ("setup == 1", (0, 0, 2), ["setup == 1"]),  # CTR-GCN: cross-setup would have it the other way round
+        ("odd-even-subjects", (4, 5, 0), ["odd-even-subjects"]),
+        ("cross-view", (4, 3, 2), ["cross-view", "cross-subject", "cross-setup"]),
+        ("cross-subject", (4, 1, 1), ["cross-subject"]),
+    ],
+)
+def test_protocols_are_those_that_data_of_the_kind_are_divided_by(tmp_path, protocol, numbers, expected):
+    rng = np.random.default_rng(0)
+    items = []
+    for i in range(240):
+        subject, view, setup = (int(rng.integers(1, most + 1)) if most else -1 for most in numbers)
+        items.append(Recording(body(rng, 3)[None], i % 2, f"c{i}", subject, view, setup))
+    found = audit.audit(opened(tmp_path, items, protocol=protocol)).protocols
+    assert [part.protocol for part in found] == expected and [part.own for part in found] == [name == protocol for name in expected]
+    for part in found:
+        for column, (train, test) in part.apart.items():
+            assert part.shared[column] == (0, len(test)) and not set(train) & set(test)
+        assert part.apart
+
+
+def test_of_many_subjects_some_are_named(tmp_path):
+    items = [changed(item, name=f"c{i}", subject=i, label=i // 2 % 2) for i, item in enumerate(people(60))]
+    assert "subjects 1, 3, 5, 7, 9, 11, 13, 15, … (30) | 0, 2, 4, 6, 8, 10, 12, 14, … (30)" in str(audit.audit(opened(tmp_path, items)))
+    mixed = audit.audit(opened(tmp_path, items, protocol="subject % 3 == 0 / view == 2 and subject % 3 == 1")).protocols[0]
+    assert set(mixed.apart) == {"subject"}
 
 
 # What is warned of
@@ -335,7 +374,7 @@ def test_report_beside_the_clips_file_is_whole_escaped_and_the_same_again(tmp_pa
     text = html.read_text()
     page = Page(text)
     assert page.open == [] and not {tag for tag, _ in page.tags} & {"script", "link", "iframe"}
-    assert page.text.count(wicked) >= 5
+    assert page.text.count(wicked) >= 5 and "subjects 1, 3 | 2, 4" in page.text and "some.clips.report.json" in page.text
     for warning in found.warnings:
         assert warning in page.text
     pictures = [attrs["src"] for _, attrs in page.tags if "src" in attrs]

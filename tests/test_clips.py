@@ -23,7 +23,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from skelmm_core import clips, protocols
+from skelmm_core import cli, clips, protocols
 from skelmm_core.clips import Dropped, Recording, Source
 from skelmm_core.errors import DataError
 from skelmm_core.reading import Checked
@@ -492,3 +492,24 @@ def test_report_counts_and_warns(tmp_path):
     wrong = [replace(items[0], joints=tall * -1000), replace(items[2], joints=tall * -1000)]
     warnings = clips.write(tmp_path / "x.clips", source(wrong, class_names=("a",)), progress=False).warnings
     assert "1.6e+03 m" in warnings[0] and "are these metres" in warnings[0] and "not down" in warnings[1]
+
+
+def test_a_preparation_that_was_resumed_says_so(tmp_path, monkeypatch, capsys):
+    def stopped(recording: Recording) -> Recording:
+        if recording.name == "clip 2":
+            raise KeyboardInterrupt
+        return recording
+
+    for path in (tmp_path / "by_function.clips", tmp_path / "by_command.clips"):
+        with pytest.raises(KeyboardInterrupt):
+            clips.write(path, source(two_classes(), read=stopped), progress=False)
+    report = clips.write(tmp_path / "by_function.clips", source(two_classes()), progress=False)
+    assert str(report).splitlines()[0].endswith("(2 clips had been written before)")
+    assert "written before" not in str(clips.write(tmp_path / "new.clips", source(two_classes()), progress=False))
+
+    monkeypatch.setattr("skelmm_core.sources.read", lambda *_, **__: source(two_classes()))
+    said = []
+    for name in ("by_command", "another"):
+        cli.main(["prepare", "anything", str(tmp_path / f"{name}.clips")])
+        said.append(capsys.readouterr().out)
+    assert said[0].startswith("went on from an interrupted run, which had written 2 of the clips\n") and "interrupted" not in said[1]

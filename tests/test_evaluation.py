@@ -635,3 +635,71 @@ def test_neighbours_of_nearly_collapsed_features_are_told_apart():
     vectors, labels = torch.stack([angles.cos(), angles.sin()], 1), torch.tensor([0, 0, 1, 1, 2, 2])
     assert knn.leave_one_out(vectors, labels) == 100
     assert (F.normalize(vectors, dim=1) @ F.normalize(vectors, dim=1).T).unique().numel() <= 2
+
+
+def collapsed(count: int, streams: int, spread: float, seed: int, twins: bool) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    """Features that differ from one direction by `spread`, some of them there twice with other labels: name -> (N, F) float32, labels."""
+    draw = np.random.default_rng(seed)
+    labels, found = draw.integers(0, 4, count), {}
+    same = draw.integers(0, count, count // 3)
+    for name in modalities.NAMES[:streams]:
+        x = np.random.default_rng(99).normal(size=16) * 1e-3 * (1 + draw.uniform(size=(count, 1))) + spread * 1e-3 * draw.normal(
+            size=(count, 16)
+        )
+        if twins:
+            x[: len(same)] = x[same]
+        found[name] = torch.tensor(x, dtype=torch.float32)
+    return found, torch.from_numpy(labels)
+
+
+def winners(cosines: np.ndarray, labels: np.ndarray, k: int) -> set[int]:
+    """Who may win by the rule, given cosines (G,) of one clip: most votes, then the larger sum; of sums that are equal to rounding, any."""
+    order = sorted(range(len(cosines)), key=lambda j: -cosines[j])
+    last = cosines[order[k - 1]]
+    chosen = [j for j in order if cosines[j] > last + knn.EQUAL]
+    chosen += [j for j in range(len(cosines)) if abs(cosines[j] - last) <= knn.EQUAL][: k - len(chosen)]
+    score = {c: (sum(labels[j] == c for j in chosen), sum(cosines[j] for j in chosen if labels[j] == c)) for c in set(labels[chosen])}
+    most = max(votes for votes, _ in score.values())
+    best = max(total for votes, total in score.values() if votes == most)
+    return {int(c) for c, (votes, total) in score.items() if votes == most and total > best - 4 * knn.EQUAL}
+
+
+def cosines(query: torch.Tensor, gallery: torch.Tensor) -> np.ndarray:
+    """(N, G) of float32 features, as exactly as float64 can say it."""
+    units = [[row / math.sqrt(math.fsum(row * row)) for row in x.numpy().astype(np.float64)] for x in (query, gallery)]
+    return np.array([[math.fsum(q * g) for g in units[1]] for q in units[0]])
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+@pytest.mark.parametrize(("spread", "twins"), [(1e-5, False), (1e-3, True), (1.0, True)])
+def test_neighbours_of_nearly_collapsed_features_are_those_of_a_numpy_loop(k, spread, twins, monkeypatch):
+    monkeypatch.setattr(knn, "BUDGET", 2 * 50 * 7)  # several chunks
+    train, a = collapsed(50, 2, spread, 0, twins)
+    test, b = collapsed(40, 2, spread, 1, twins)
+    test, b = {name: torch.cat([x, train[name][:10]]) for name, x in test.items()}, torch.cat([b, a[:10]])  # ten are in both parts
+    result = knn.knn(train, test, a, b, 4, k)
+    single = {name: cosines(test[name], train[name]) for name in train}
+    fused = sum(single.values()) / len(single)
+    for i in range(50):
+        assert result.predictions[i] in winners(fused[i], a.numpy(), k)
+    for name, similarity in single.items():
+        own = [winners(row, a.numpy(), k) for row in similarity]
+        low, high = (2 * sum(truth in won and len(won) <= most for won, truth in zip(own, b.tolist(), strict=True)) for most in (1, 4))
+        assert low <= result.streams[name] <= high and (twins or low == high)
+    own = cosines(test["joint"], test["joint"])
+    own = [winners(np.delete(own[i], i), np.delete(b.numpy(), i), k) for i in range(50)]
+    low, high = (2 * sum(truth in won and len(won) <= most for won, truth in zip(own, b.tolist(), strict=True)) for most in (1, 4))
+    assert low <= knn.leave_one_out(test["joint"], b, k) <= high and (twins or low == high)
+
+
+@pytest.mark.parametrize("k", [1, 2, 4, 9])
+def test_of_features_that_are_all_the_same_the_first_clips_vote(k):
+    labels = torch.tensor([3, 1, 2, 1, 0, 0, 0, 0, 2, 2])
+    x = torch.randn(10, 256, generator=rng())
+    x = x[:1].double() * torch.rand(10, 1, generator=rng(1), dtype=torch.float64)
+    votes = np.bincount(labels[:k].numpy(), minlength=4)
+    result = knn.knn({"joint": x, "bone": x}, {"joint": x, "bone": -x}, labels, labels, 4, k)
+    assert set(result.predictions) == {votes.argmax()}, "of equal votes the first class"
+    assert result.streams["joint"] == result.streams["bone"] == 100 * (labels == votes.argmax()).double().mean()
+    alone = [np.bincount(np.delete(labels.numpy(), i)[:k], minlength=4).argmax() == labels[i] for i in range(10)]
+    assert knn.leave_one_out(x, labels, k) == 100 * np.mean(alone)

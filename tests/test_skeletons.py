@@ -462,6 +462,75 @@ def test_other_names_are_drawn_without_joints_on_top_of_each_other(joints, paren
     assert len(skeleton_figure(skeleton).axes[0].texts) == len(skeleton)
 
 
+def mirrored(skeleton: Skeleton) -> np.ndarray:
+    mirror = np.arange(len(skeleton))
+    for left, right in skeleton.pairs:
+        mirror[[left, right]] = right, left
+    return mirror
+
+
+@pytest.mark.parametrize("hip", ["hip", "hips", "pelvis", "root", "thing"])
+def test_whatever_the_hip_is_called_it_is_in_the_middle(hip):
+    joints = [hip, "rhip", "rknee", "lhip", "lknee", "spine", "chest", "head", "lshoulder", "lpaw", "rshoulder", "rpaw", "mane"]
+    skeleton = own.of_table({"name": "x", "joints": joints, "parents": [0, 0, 1, 0, 3, 0, 5, 6, 6, 8, 6, 10, 7]})
+    pose = rest.standing(skeleton)
+    np.testing.assert_allclose(pose[mirrored(skeleton)], pose * (-1, 1, 1), atol=1e-12)
+    assert not pose[[0, 5, 6, 7, 12], 0].any() and (hip == "thing" or pose[0, 1] == 0.96)
+    assert pose[1, 1] < pose[0, 1] < pose[5, 1] < pose[6, 1] < pose[7, 1] < pose[12, 1]
+    assert 0.1 < np.linalg.norm(pose[9] - pose[8]) < 0.5 and pose[9, 0] < pose[8, 0] < 0 and pose[9, 1] < pose[8, 1]
+
+
+def test_a_name_on_one_side_alone_does_not_bend_the_middle():
+    table = {"name": "x", "joints": ["q", "chest", "lshoulder", "rshoulder", "left hip", "other"], "parents": [0, 0, 1, 1, 0, 0]}
+    pose = rest.standing(own.of_table(table | {"pairs": [[2, 3], [4, 5]]}))
+    assert pose[0, 0] == 0 and pose[4, 0] == -0.1 and pose[5, 0] > 0
+
+
+def test_a_figure_of_nothing_but_parents_and_pairs():
+    """Pelvis 0, legs 1-3 and 4-6, spine 7, chest 8, neck 9, head 10, arms 11-13 and 14-16."""
+    parents = [0, 0, 1, 2, 0, 4, 5, 0, 7, 8, 9, 8, 11, 12, 8, 14, 15]
+    table = {"name": "x", "joints": [f"j{v}" for v in range(17)], "parents": parents, "shoulders": [11, 14]}
+    skeleton = own.of_table(table | {"pairs": [[v + 3, v] for v in (1, 2, 3)] + [[v, v + 3] for v in (11, 12, 13)]})
+    pose = rest.standing(skeleton)
+    middle, left = [0, 7, 8, 9, 10], [4, 5, 6, 11, 12, 13]
+    assert not pose[middle, 0].any() and (pose[left, 0] < 0).all()
+    np.testing.assert_allclose(pose[mirrored(skeleton)], pose * (-1, 1, 1), atol=1e-12)
+    for path in ([10, 9, 8, 7, 0, 4, 5, 6], [11, 12, 13]):
+        assert (np.diff(pose[path, 1]) < 0).all(), "from head to foot, and down the arm"
+    assert pose[13, 1] > pose[5, 1] and pose[13, 0] < pose[11, 0] < pose[4, 0]
+    assert 1.4 < np.ptp(pose[:, 1]) < 1.75 and abs(pose[6, 1]) < 0.1
+
+
+@st.composite
+def mirrored_trees(draw) -> Skeleton:
+    """A root and a chest in the middle, shoulders on the chest, and further joints anywhere, in the middle or in pairs."""
+    parents, side, pairs = [0, 0, 1, 1], [0, 0, 1, -1], [[2, 3]]
+    for _ in range(draw(st.integers(0, 12))):
+        parent = draw(st.integers(0, len(parents) - 1))
+        if side[parent] == 0 and draw(st.booleans()):
+            parents, side = [*parents, parent], [*side, 0]
+            continue
+        other = next((b if a == parent else a for a, b in pairs if parent in (a, b)), parent)
+        pair = [parent, other] if side[parent] >= 0 else [other, parent]
+        pairs.append([len(parents), len(parents) + 1])
+        parents, side = [*parents, *pair], [*side, 1, -1]
+    new = draw(st.permutations(range(len(parents))))  # the number of every joint
+    order = np.argsort(new)
+    return own.of_table({
+        "name": "x", "joints": [f"j{v}" for v in range(len(parents))], "parents": [new[parents[v]] for v in order],
+        "pairs": [[new[a], new[b]] for a, b in pairs], "shoulders": [new[2], new[3]], "spine": new[0],
+    })  # fmt: skip
+
+
+@given(mirrored_trees())
+def test_any_figure_without_names_is_mirrored(skeleton):
+    pose, side = rest.standing(skeleton), np.array(skeleton.sides())
+    assert not pose[side == "middle", 0].any() and (pose[side == "left", 0] < 0).all()
+    np.testing.assert_allclose(pose[mirrored(skeleton)], pose * (-1, 1, 1), atol=1e-12)
+    assert 0.03 < np.delete(np.linalg.norm(pose - pose[list(skeleton.bone)], axis=1), skeleton.centre).min()
+    assert pose[skeleton.spine, 1] < pose[skeleton.centre, 1], "the trunk hangs on the chest"
+
+
 def test_command_prints_table_and_maps_and_draws(mine, tmp_path, capsys):
     figure = tmp_path / "mine.png"
     cli.main(["skeleton", str(mine), "--figure", str(figure)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,6 +20,7 @@ class Parts:
 
     per_class: clips of each class that train, and that test; few: classes with fewer than `FEW` in one of the parts.
     leaks: (training clip, test clip) with the same coordinates, every such test clip once.
+    apart: of the columns that divide the two parts, the values that train, and those that test.
     shared: of a column's values in the test part, how many are in the training part too, and how many there are.
     filmed_twice: test clips whose performance trains, too, filmed from another view.
     problem: why the protocol can't be used; the other figures are then empty.
@@ -32,6 +33,7 @@ class Parts:
     per_class: tuple[tuple[int, int], ...] = ()
     few: tuple[str, ...] = ()
     leaks: tuple[tuple[str, str], ...] = ()
+    apart: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
     shared: dict[str, tuple[int, int]] | None = None
     filmed_twice: int = 0
     problem: str = ""
@@ -46,19 +48,24 @@ def twins(digests: np.ndarray, counted: np.ndarray) -> list[list[int]]:
 
 
 def fitting(clips: Clips, groups: list[list[int]], protocol: str = "") -> tuple[Parts, ...]:
-    """The file's own protocol (or `protocol` in its place) first, whether or not it can be used, then every named one that fits.
+    """The file's own protocol (or `protocol` in its place) first, whether or not it can be used, then those of `protocols.usual` that fit
+    and divide the clips otherwise.
 
     groups: clips with the same coordinates, as `twins` gives them.
     """
-    found = []
-    for name in dict.fromkeys([protocol or clips.protocol, *protocols.NAMED]):
-        own = name == (protocol or clips.protocol)
+    own = protocol or clips.protocol
+    found, known = [], set()
+    for name in filter(None, dict.fromkeys([own, clips.protocol, *protocols.usual(clips, own)])):
         try:
-            if name:
-                found.append(divided(clips, protocols.split(clips, name), groups, own))
+            split = protocols.split(clips, name)
         except ProtocolError as problem:
-            if own:
+            if name == own:
                 found.append(Parts(name, True, problem=str(problem)))
+            continue
+        parts = split.train.tobytes(), split.test.tobytes()
+        if parts not in known:
+            found.append(divided(clips, split, groups, name == own))
+            known.add(parts)
     return tuple(found)
 
 
@@ -74,15 +81,17 @@ def divided(clips: Clips, split: protocols.Split, groups: list[list[int]], own: 
     for group in groups:
         trains = [i for i in group if part[i] == 1]
         leaks += [(clips.names[trains[0]], clips.names[i]) for i in group if part[i] == 2 and trains]
-    shared = {}
+    apart, shared = {}, {}
     for column in SHARED:
         train, test = (np.unique(clips.columns()[column][rows]) for rows in (split.train, split.test))
+        if min(train[0], test[0]) >= 0 and not np.isin(test, train).any():
+            apart[column] = (tuple(train.tolist()), tuple(test.tolist()))
         test = test[test >= 0]
         if len(test):
             shared[column] = (int(np.isin(test, train).sum()), len(test))
     counts = tuple((int(a), int(b)) for a, b in per_class)
     return Parts(
-        split.name, own, len(split.train), len(split.test), counts, tuple(clips.class_names[c] for c in few), tuple(leaks), shared,
+        split.name, own, len(split.train), len(split.test), counts, tuple(clips.class_names[c] for c in few), tuple(leaks), apart, shared,
         _filmed_twice(clips, split),
     )  # fmt: skip
 

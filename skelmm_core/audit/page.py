@@ -38,6 +38,7 @@ def page(audit: Audit, clips: Clips) -> str:
     parts += ["<h2>Train and test</h2>", *_splits(audit)]
     parts += [html.figure(png(figure), caption) for figure, caption in drawn(audit, clips)]
     parts += ["<h2>What was left out</h2>", *_left_out(audit)]
+    parts.append(f"<p>All of it as numbers: {escape(Path(audit.path).name)}.report.json, beside this page.</p>")
     return html.page(f"Report of {Path(audit.path).name}", parts)
 
 
@@ -77,7 +78,10 @@ def _row(line: str) -> tuple[str, str]:
 
 def _warnings(audit: Audit) -> Iterator[str]:
     if not audit.warnings:
-        yield "<p>None of what is warned of was found.</p>"
+        yield (
+            "<p>No warnings. Looked for: clips that are there twice or in both parts of a protocol, clips without a body or with one that "
+            "never moves, tracking that breaks often, clips of fewer than 3 frames, implausible units and axes, classes with few clips.</p>"
+        )
         return
     items = "".join(f"<li>{html.text(warning)}</li>" for warning in audit.warnings)
     yield f'<div class="signs"><p><strong>Warnings</strong></p><ul>{items}</ul></div>'
@@ -109,9 +113,13 @@ def _splits(audit: Audit) -> Iterator[str]:
         if part.problem:
             yield f'<p class="note">{escape(name)} can\'t be used: {html.text(part.problem)}</p>'
             continue
-        rows.append((name, part.train, part.test, text.per_class(part), len(part.leaks), text.shared(part)))
-    head = ("protocol", "train", "test", "of each class", "leaks", "what the test part shares with the training part")
-    yield html.table(head, rows, numbers=(1, 2, 3, 4)) if rows else "<p>No named protocol fits; give an expression with --protocol.</p>"
+        rows.append((name, text.apart(part), part.train, part.test, text.per_class(part), len(part.leaks), text.shared(part)))
+    head = ("protocol", "who trains | tests", "train", "test", "of each class", "leaks", "what the test part shares with the training part")
+    if rows:
+        yield "<p>Clips in the training and the test part. A leak is a test clip with the coordinates of a training clip.</p>"
+        yield html.table(head, rows, numbers=(2, 3, 4, 5))
+    else:
+        yield "<p>No usual protocol fits; give an expression with --protocol.</p>"
     for part in audit.protocols:
         if part.leaks:
             yield html.folded(f"leaks in {part.protocol}: {len(part.leaks)}", _some(("training clip", "test clip"), part.leaks))

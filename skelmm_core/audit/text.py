@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from skelmm_core.audit.leaks import FEW
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 NAMED = 3  # clips that a line names
 MOST = 5  # lines of one kind
+LISTED = 10  # numbers of subjects, views, ... that a line names
 HALF = 0.5  # share of a clip without a body, or frozen, from which on it is warned of
 JUMPS, ODD = 0.01, 0.1  # share of all steps that may be jumps, and of clips with odd bones, before it is warned of; a Kinect has 7 %
 LEAPS = 0.02  # share of all clips in which the centre of a body may jump
@@ -127,20 +128,31 @@ def _protocols(parts: Iterable[Parts]) -> Iterator[str]:
     yield "train   test  clips of a class    leaks  protocol"
     parts = list(parts)
     if not parts:
-        yield "no named protocol fits"
+        yield "no usual protocol fits; give an expression with --protocol"
     for part in parts:
         own = " (its own)" if part.own else ""
         if part.problem:
             yield f"                                        {part.protocol}{own}: can't be used; {part.problem}"
             continue
         again = f"; of {part.filmed_twice} test clips another view trains" if part.filmed_twice else ""
-        yield f"{part.train:5d}  {part.test:5d}  {per_class(part):<18}  {len(part.leaks):5d}  {part.protocol}{own}{again}"
+        who = f": {apart(part)}" if part.apart else ""
+        yield f"{part.train:5d}  {part.test:5d}  {per_class(part):<18}  {len(part.leaks):5d}  {part.protocol}{own}{who}{again}"
 
 
 def per_class(part: Parts) -> str:
     """Fewest and most clips of a class that train | that test."""
     both = list(zip(*(c for c in part.per_class if any(c)), strict=True))
     return " | ".join(f"{min(n)}–{max(n)}" if min(n) < max(n) else str(min(n)) for n in both)
+
+
+def apart(part: Parts) -> str:
+    """Who trains and who tests, as "subjects 1, 3 | 2, 4"; "" where no column tells them apart."""
+    return "; ".join(f"{column}s {_numbers(train)} | {_numbers(test)}" for column, (train, test) in part.apart.items())
+
+
+def _numbers(values: Sequence[int]) -> str:
+    """The numbers, or the first of many and how many there are."""
+    return ", ".join(map(str, values)) if len(values) <= LISTED else f"{', '.join(map(str, values[: LISTED - 2]))}, … ({len(values)})"
 
 
 def shared(part: Parts) -> str:

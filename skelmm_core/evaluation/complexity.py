@@ -60,8 +60,8 @@ def parameters(branches: Branches, classes: int) -> int:
 def gflops(branches: Branches, classes: int, frames: int = 50, bodies: int = 2) -> float:
     """GFLOP per clip, counting matrix products and convolutions (2 x multiply-accumulate) of the plain formula.
 
-    Counted on a float64 copy: the encoder's dense short cut, which trades more arithmetic for fewer calls, is for float32
-    and bfloat16 only, so the figure does not depend on which path is faster somewhere. All bodies count as present.
+    Counted on a float64 copy: the encoder's short cuts, dense products and the graph before the convolution, are for float32 and bfloat16
+    only, so the figure does not depend on which path is faster somewhere. All bodies count as present.
     """
     total = 0
     for encoder in branches.values():

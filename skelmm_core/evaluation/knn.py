@@ -2,6 +2,10 @@
 
 Feature kNN (called retrieval at k = 1) trains nothing, so it shows what the encoder itself has put together. Raw
 coordinates are the sanity row beside it: an encoder that does not beat them has learnt nothing worth having.
+
+Cosines are computed in float64: those of features that have nearly collapsed differ by less than float32 tells apart. Where more clips
+are as near as the last neighbour (within `EQUAL`) than can vote, the first of them in the order of clips do; of classes with equal votes
+and equal cosines the first wins. So clips that are there twice, and features that have collapsed, give the same result on every machine.
 """
 
 from __future__ import annotations
@@ -21,7 +25,8 @@ from skelmm_core.evaluation.metrics import ProbeResult, scored
 from skelmm_core.preparation import facing, from_first, resample
 from skelmm_core.protocols import Split
 
-BUDGET = 2**26  # similarities held at a time, 256 MB in float32
+BUDGET = 2**25  # similarities held at a time, 256 MB in float64
+EQUAL = 2.0**-48  # cosines of vectors that float32 just tells apart differ by about so much; float64 rounds them by less
 ROOT = 0  # first hip: hip centre of kinect20, base of spine of ntu25
 
 
@@ -39,15 +44,13 @@ def knn(
         neighbours: how many vote; equal votes go to the class whose voters are more similar in sum.
     Returns: `logits` are votes plus less than 1 for the similarity of the voters; `streams` from each stream alone.
     """
-    gallery, query = F.normalize(stacked(train), dim=-1), F.normalize(stacked(test, like=train), dim=-1)  # (S, G, F), (S, N, F)
+    gallery, query = directions(stacked(train)), directions(stacked(test, like=train))  # (S, G, F), (S, N, F)
     train_labels = checked_labels(train_labels, gallery, classes, "train")
     test_labels = checked_labels(test_labels, query, classes, "test")
     check_neighbours(neighbours, gallery.shape[1])
     parts = []
     for _, similarity in similarities(query, gallery):
-        fused = similarity.mean(dim=0, keepdim=True)
-        best, index = torch.cat([fused, similarity]).topk(neighbours, dim=-1)  # (1 + S, n, k)
-        parts.append(votes(best, train_labels[index], classes))
+        parts.append(torch.stack([voted(one, train_labels, neighbours, classes) for one in (similarity.mean(dim=0), *similarity)]))
     fused, *single = torch.cat(parts, dim=1)  # (N, C) each
     return scored(fused, test_labels, dict(zip(train, single, strict=True)))
 
@@ -55,21 +58,24 @@ def knn(
 def leave_one_out(features: Tensor, labels: Tensor, neighbours: int = 1, groups: Tensor | None = None) -> float:
     """Percent of clips whose nearest other clips (cosine, (N, F)) vote for their own label.
 
-    groups (N,): clips of one group, such as the views of one performance, are no neighbours of each other; -1: in no group. In float64:
-    the cosines of features that have nearly collapsed differ by less than float32 tells apart.
+    groups (N,): clips of one group, such as the views of one performance, are no neighbours of each other; -1: in no group.
     """
     alone = torch.arange(len(features), device=features.device)  # every clip is at least in a group with itself
     groups = alone if groups is None else groups.to(features.device)
     groups = torch.where(groups < 0, groups.max() + 1 + alone, groups)
     check_neighbours(neighbours, len(features) - int(torch.unique(groups, return_counts=True)[1].max()))
     known, numbers = torch.unique(torch.as_tensor(labels), return_inverse=True)
-    unit, numbers = F.normalize(features.double(), dim=1).unsqueeze(0), numbers.to(features.device)
+    unit, numbers = directions(features).unsqueeze(0), numbers.to(features.device)
     right = 0
     for rows, similarity in similarities(unit, unit):
         similarity[0].masked_fill_(groups[rows, None] == groups, -torch.inf)
-        best, index = similarity[0].topk(neighbours, dim=-1)
-        right += int((votes(best, numbers[index], len(known)).argmax(1) == numbers[rows]).sum())
+        right += int((voted(similarity[0], numbers, neighbours, len(known)).argmax(1) == numbers[rows]).sum())
     return 100.0 * right / len(features)
+
+
+def directions(features: Tensor) -> Tensor:
+    """Features (..., F) as unit vectors in float64."""
+    return F.normalize(features.double(), dim=-1)
 
 
 def similarities(query: Tensor, gallery: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
@@ -79,8 +85,31 @@ def similarities(query: Tensor, gallery: Tensor) -> Iterator[tuple[Tensor, Tenso
         yield rows, query[:, rows] @ gallery.mT
 
 
+def voted(similarity: Tensor, labels: Tensor, neighbours: int, classes: int) -> Tensor:
+    """Cosines (n, G) with clips of the classes `labels` (G,) -> the `votes` (n, C) of the nearest."""
+    best, index = nearest(similarity, neighbours)
+    return votes(best, labels[index], classes)
+
+
+def nearest(similarity: Tensor, neighbours: int) -> tuple[Tensor, Tensor]:
+    """The k largest cosines of (n, G) and their places, both (n, k); of those that equal the k-th the first places."""
+    best, index = similarity.topk(neighbours, dim=-1)
+    last = best[:, -1:]
+    tied = (similarity >= last - EQUAL).sum(dim=-1) > neighbours  # (n,)
+    if tied.any():
+        beyond = similarity[tied].sub_(last[tied])  # (ties, G), 0 for the k-th
+        rank = torch.where(beyond.abs() <= EQUAL, 0.0, beyond.sign_()).mul_(2)  # 2 nearer than it, 0 as near, -2 farther
+        rank -= torch.linspace(0, 1, rank.shape[1], dtype=rank.dtype, device=rank.device)
+        index[tied] = rank.topk(neighbours, dim=-1)[1]
+        best = similarity.gather(-1, index)
+    return best, index
+
+
 def votes(similarity: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """Cosines and labels of the neighbours (..., k) -> (..., C) float64: votes, plus under 1 for the sum of the voters' similarity."""
+    """Cosines and labels of the neighbours (..., k) -> (..., C) float64: votes, plus under 1 for the sum of the voters' similarity.
+
+    Sums that differ by less than float64's rounding of the votes are equal.
+    """
     count, total = (torch.zeros(*labels.shape[:-1], classes, dtype=torch.float64, device=labels.device) for _ in range(2))
     count.scatter_add_(-1, labels, torch.ones_like(similarity, dtype=torch.float64))
     total.scatter_add_(-1, labels, similarity.double())

@@ -2,13 +2,21 @@
 
 as-published: the first two of each frame in file order, as CrosSCLR and IKEM have them.
 
-tracked: bodies are followed by their ids and denoised as HCN, CTR-GCN and PYSKL do it. Where a recording has several bodies, those of 11
-frames or fewer go; if several are left, so do those that are wider than 0.8 of their height in 69.754 % of their frames or more
-(furniture taken for people). The motion of a body is the variance of its x, y and z over all its joints and frames, summed; over its
-frames that are not wide, if that is less. The body that moves most is the main actor and comes first. Each further one, in the order of
-motion, continues the first if it came after that had gone or went before it came; else the second; else it goes. Frames without any body
-are cut out, and so are those at both ends without a body that was kept. A recording of a single body is kept whole: who lies on the floor
-is wide, too.
+tracked: bodies are followed by their ids and denoised as HCN, CTR-GCN and PYSKL have it, in the way that CTR-GCN's public code runs. Where
+a recording has several bodies, those of 11 frames or fewer go; if several are left, so do those that are wider than 0.8 of their height in
+69.754 % of their frames or more (furniture taken for people), in the order in which they came and as long as another one is left. The
+motion of a body is the variance of its x, y and z over all its joints and frames, summed (square metres); over its frames that are not
+wide, if that is less. The body that moves most is the main actor and comes first. Each further one, in the order of motion, continues the
+first if it came after that had gone or went before it came; else the second; else it goes. They may meet in one frame, which then shows the
+later in that order. Frames without a body that was kept are cut out, wherever they are. A recording of a single body is kept whole: who
+lies on the floor is wide, too.
+
+tracked-strict: the same with what is written about this denoising and the public code doesn't do: there, taking out wide frames is a note
+for later, and the call of the limits on motion is commented out (some who adapted it do call it). Where several bodies are left after the
+short ones, each loses its wide frames, and its motion is that of the frames it keeps; one that is wide in 69.754 % of them or more goes
+even if none is left, and with it the clip. Bodies other than the main actor with a motion under 0.089925 or over 2 square metres go. Expect
+shorter clips in which the frames on either side of a cut have become neighbours, bodies that are absent where they were wide, and fewer
+second bodies; numbers published with the public code belong to `tracked`.
 """
 
 from __future__ import annotations
@@ -20,10 +28,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from skelmm_core.errors import DataError
+from skelmm_core.recordings import FARTHEST
 from skelmm_core.sources.ntu_text import Scene
 
 SHORT = 11  # frames
 WIDE, WIDE_SHARE = 0.8, 0.69754  # of the height; of the frames
+CALM, WILD = 0.089925, 2.0  # square metres of motion
 BODIES = 2
 NOBODY = "no body in any frame"
 
@@ -61,18 +71,21 @@ def as_published(scene: Scene) -> Chosen:
     return Chosen(joints, _nonzero(changes), "" if joints.any() else NOBODY)
 
 
-def tracked(scene: Scene, where: str) -> Chosen:
-    """The main actor and at most one other. Raises `DataError` naming `where` for a frame in which two bodies have the same id."""
+def tracked(scene: Scene, where: str, strict: bool = False) -> Chosen:
+    """The main actor and at most one other; strict: as tracked-strict.
+
+    Raises `DataError` naming `where` for a frame in which two bodies have the same id.
+    """
     if not scene.joints.any():
         return _nothing(NOBODY)
     changes = Counter({"frames without a body": int((scene.counts == 0).sum())})
-    left = _denoised(_tracks(scene, where), changes)
+    left = _denoised(_tracks(scene, where), changes, strict)
     if not left:
         return _nothing(f"no body is left when tracked: {', '.join(f'{n} {what}' for what, n in changes.items() if n)}")
     body, frame, rows = _joined(left, changes)
-    first, last = frame.min(), frame.max()
-    changes["frames at the ends without a body that was kept"] += int(np.count_nonzero(scene.counts) - (last - first + 1))
-    return Chosen(_placed(body, frame - first, rows, int(last - first) + 1), _nonzero(changes))
+    kept = np.unique(frame)
+    changes["frames without a body that was kept"] += np.count_nonzero(scene.counts) - len(kept)
+    return Chosen(_placed(body, np.searchsorted(kept, frame), rows, len(kept)), _nonzero(changes))
 
 
 def _nothing(reason: str) -> Chosen:
@@ -93,7 +106,7 @@ def _placed(body: np.ndarray, frame: np.ndarray, rows: np.ndarray, frames: int) 
 
 
 def _tracks(scene: Scene, where: str) -> list[_Track]:
-    """The bodies by their ids, the one that moves most first; frames are counted without those that have no body."""
+    """The bodies by their ids, in the order in which they came; frames are counted without those that have no body."""
     seen = np.cumsum(scene.counts > 0) - 1  # (frames,)
     rows: dict[bytes, list[int]] = {}
     for row, name in enumerate(scene.ids):
@@ -107,7 +120,7 @@ def _tracks(scene: Scene, where: str) -> list[_Track]:
                 "told apart; leave 'bodies' at as-published"
             )
         tracks.append(_Track(seen[frame], scene.joints[found], _motion(scene.joints[found])))
-    return sorted(tracks, key=lambda t: -t.motion)
+    return tracks
 
 
 def _motion(joints: np.ndarray) -> float:
@@ -116,7 +129,8 @@ def _motion(joints: np.ndarray) -> float:
         return float(np.nan_to_num(joints.reshape(-1, 3).var(axis=0, dtype=np.float64).sum(), nan=np.inf))
 
 
-def _denoised(tracks: list[_Track], changes: Counter[str]) -> list[_Track]:
+def _denoised(tracks: list[_Track], changes: Counter[str], strict: bool) -> list[_Track]:
+    """The bodies that are left, the one that moves most first."""
     if len(tracks) > 1:
         long = [t for t in tracks if len(t.frames) > SHORT]
         changes[f"bodies of {SHORT} frames or fewer"] += len(tracks) - len(long)
@@ -125,25 +139,54 @@ def _denoised(tracks: list[_Track], changes: Counter[str]) -> list[_Track]:
         return tracks
     left = []
     for track in tracks:
-        with np.errstate(over="ignore", invalid="ignore"):
-            extent = np.ptp(track.joints[..., :2].astype(np.float64), axis=1)  # (frames, 2)
-            narrow = extent[:, 0] <= WIDE * extent[:, 1]
-        if 1 - np.count_nonzero(narrow) / len(narrow) >= WIDE_SHARE:
+        if not strict and not left and track is tracks[-1]:
+            return [track]  # however wide it is
+        wide = _wide(track.joints)
+        if np.count_nonzero(wide) / len(wide) >= WIDE_SHARE:
             changes["bodies wider than people"] += 1
             continue
-        if not narrow.all():
-            changes["wide frames of a body, left out of its motion only"] += int((~narrow).sum())
-            track.motion = min(track.motion, _motion(track.joints[narrow]))
-        left.append(track)
-    return sorted(left, key=lambda t: -t.motion)
+        left.append(_without(track, wide, changes) if strict else _calmer(track, wide, changes))
+    left.sort(key=lambda t: -t.motion)
+    return _moderate(left, changes) if strict else left
+
+
+def _wide(joints: np.ndarray) -> np.ndarray:
+    """Frames (T,) of (T, 25, 3) that are too wide for a person; so is one whose extent can't be told."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        extent = np.ptp(joints[..., :2].astype(np.float64), axis=1)  # (T, 2)
+        return ~(extent[:, 0] <= WIDE * extent[:, 1])
+
+
+def _calmer(track: _Track, wide: np.ndarray, changes: Counter[str]) -> _Track:
+    if not wide.any():
+        return track
+    changes["wide frames of a body, left out of its motion only"] += np.count_nonzero(wide)
+    return _Track(track.frames, track.joints, min(track.motion, _motion(track.joints[~wide])))
+
+
+def _without(track: _Track, wide: np.ndarray, changes: Counter[str]) -> _Track:
+    """A body without its wide frames; damaged ones stay, for `recordings.check` to find."""
+    kept = ~wide | ~(np.abs(track.joints) <= FARTHEST).all(axis=(1, 2))
+    if kept.all():
+        return track
+    changes["wide frames of a body"] += np.count_nonzero(~kept)
+    return _Track(track.frames[kept], track.joints[kept], _motion(track.joints[kept]))
+
+
+def _moderate(tracks: list[_Track], changes: Counter[str]) -> list[_Track]:
+    """The main actor, and the others whose motion is within the limits."""
+    changes[f"bodies with a motion under {CALM:g} square metres"] += sum(t.motion < CALM for t in tracks[1:])
+    changes[f"bodies with a motion over {WILD:g} square metres"] += sum(t.motion > WILD for t in tracks[1:])
+    return tracks[:1] + [t for t in tracks[1:] if CALM <= t.motion <= WILD]
 
 
 def _joined(tracks: list[_Track], changes: Counter[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Body number (R,), frame (R,) and joints (R, 25, 3) of the first two that the tracks, in their order, can be joined to."""
-    spans = [(int(tracks[0].frames[0]), int(tracks[0].frames[-1]) + 1), (0, 0)]
+    """Body number (R,), frame (R,) and joints (R, 25, 3) of the first two that the tracks, in their order, can be joined to; of a body and
+    a frame that are there twice, the later counts."""
+    spans = [(int(tracks[0].frames[0]), int(tracks[0].frames[-1])), (0, 0)]
     kept = [(0, tracks[0])]
     for track in tracks[1:]:
-        begin, end = int(track.frames[0]), int(track.frames[-1]) + 1
+        begin, end = int(track.frames[0]), int(track.frames[-1])
         body = next((i for i, (a, b) in enumerate(spans) if max(a, begin) >= min(b, end)), None)
         if body is None:
             changes[f"bodies beyond number {BODIES}"] += 1
@@ -151,4 +194,8 @@ def _joined(tracks: list[_Track], changes: Counter[str]) -> tuple[np.ndarray, np
         spans[body] = min(spans[body][0], begin), max(spans[body][1], end)
         kept.append((body, track))
     body = np.concatenate([np.full(len(t.frames), i) for i, t in kept])
-    return body, np.concatenate([t.frames for _, t in kept]), np.concatenate([t.joints for _, t in kept])
+    frame = np.concatenate([t.frames for _, t in kept])
+    changes["frames of a body that the one that continues it replaced"] += len(frame) - len(
+        set(zip(body.tolist(), frame.tolist(), strict=True))
+    )
+    return body, frame, np.concatenate([t.joints for _, t in kept])

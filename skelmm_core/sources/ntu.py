@@ -28,7 +28,7 @@ HOLDS = "NTU RGB+D .skeleton files in a folder, zip or tar"
 SEVERAL = True
 NAME = re.compile(r"S(\d{3})C(\d{3})P(\d{3})R(\d{3})A(\d{3})")
 ABOUT = "skelmm.json"
-CHOICES = ("as-published", "tracked")
+CHOICES = ("as-published", "tracked", "tracked-strict")
 MANY, TOGETHER, VOLUME = 1000, 8, 1 << 21  # where there are so many files, up to 8 and 2 MiB are read together, which is faster
 
 
@@ -44,7 +44,8 @@ def read(path: Path | tuple[Path, ...], incomplete: str | Path = "", bodies: str
         incomplete: text file with the names of recordings to leave out, such as the authors' list of 302 (NTU RGB+D 60) or 535
             (120) samples with missing skeletons; lines that are no such names are skipped. Recordings without a body in any frame are
             left out in any case.
-        bodies: "as-published", the first two of each frame in file order, or "tracked" by their ids and denoised (see `bodies`).
+        bodies: "as-published", the first two of each frame in file order; "tracked" by their ids and denoised as the public code does it;
+            or "tracked-strict", denoised with everything that is written about it (see `bodies`).
 
     Labels are action - 1. The classes are the 60 of NTU RGB+D 60 if no file has a later action, otherwise the 120.
     """
@@ -121,7 +122,7 @@ def _found(classes: int, left_out: frozenset[str], bodies: str, item: members.Me
 
 def _asked(bodies: str) -> tuple[int, bool]:
     """How many bodies of a frame are needed, and whether with their ids."""
-    return (ntu_text.MOST_BODIES, True) if bodies == "tracked" else (BODIES, False)
+    return (BODIES, False) if bodies == "as-published" else (ntu_text.MOST_BODIES, True)
 
 
 def _recording(classes: int, left_out: frozenset[str], bodies: str, member: members.Member, scene: ntu_text.Scene | None = None) -> Found:
@@ -129,7 +130,7 @@ def _recording(classes: int, left_out: frozenset[str], bodies: str, member: memb
         return Dropped(member.stem, "listed as incomplete")
     numbers = _numbers(member, classes)
     scene = scene or ntu_text.scene(member.read(), member.path, *_asked(bodies))
-    chosen = tracked(scene, member.path) if bodies == "tracked" else as_published(scene)
+    chosen = as_published(scene) if bodies == "as-published" else tracked(scene, member.path, strict=bodies == "tracked-strict")
     if chosen.reason:
         return Dropped(member.stem, chosen.reason)
     label = numbers.pop("action") - 1
