@@ -11,10 +11,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
+from torch import Tensor
 
 from skelmm_core import checkpoints, modalities
 from skelmm_core.encoder import Branches, Encoder, EncoderShape
 from skelmm_core.errors import CheckpointError, DataError
+from skelmm_core.evaluation.features import Features, checked_labels, stacked
+from skelmm_core.evaluation.linear import fit
 from skelmm_core.files import refuse_foreign, replacing
 from skelmm_core.settings import Evaluate
 from skelmm_core.skeletons import Skeleton
@@ -43,6 +46,22 @@ def save(path: str | Path, branches: Branches, settings: Evaluate, role: str, ti
     for name, tensor in back.state_dict().items():
         if not torch.equal(tensor, state[name]):
             raise CheckpointError(f"'{path}' gives other numbers back than were written (first: {name}); is the disk sound?")
+
+
+def classifiers(features: Features, labels: Tensor, classes: int, settings: Evaluate) -> tuple[Tensor, Tensor]:
+    """One linear classifier per stream of frozen features (name -> (N, F)), trained as those of the linear probe's headline figure.
+
+    Returns: weight (S, F, classes), bias (S, 1, classes), for features as they are: the probe's standardisation is inside.
+    """
+    x, together = stacked(features), settings.probe_fusion == "joint" and len(features) > 1
+    labels = checked_labels(labels, x, classes, "train")
+    mean, scale = torch.zeros_like(x[:, :1]), torch.ones_like(x[:, :1])  # (S, 1, F)
+    if settings.probe_standardise:
+        mean, deviation = x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True, correction=0)
+        scale = torch.where(deviation > 1e-6 * mean.abs() + 1e-12, 1 / (deviation * x.shape[2] ** 0.5), 0)  # as `linear_probe`
+    weight, bias = fit((x - mean) * scale, labels, tuple(features), classes, settings, together)
+    weight = scale.transpose(1, 2) * weight
+    return weight, bias - mean @ weight
 
 
 def load(path: str | Path) -> tuple[Branches, dict]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import tyro
 from torch import Tensor
 from tyro.conf import OmitArgPrefixes, Positional, arg
@@ -30,6 +31,9 @@ UNTRAINED = {"untrained": "Encoders as stage 1 starts them: what every trained r
 
 
 JSON = ("json", Annotated[bool, arg(help="print everything as JSON instead of a table")], dataclasses.field(default=False))
+EXAMPLES = 8  # test clips that an ONNX file is tried on
+_EXPORTED = "file to write: .safetensors, or .onnx with the preparation of raw coordinates inside (needs skelmm[onnx])"
+_CLASSES = "into an .onnx file, linear classifiers, too: trained on frozen features of the training clips, as the linear probe's are"
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,10 @@ def main(command: str, description: str, argv: Sequence[str]) -> None:
         "evaluate": (evaluate, [JSON], UNTRAINED | STAGES),
         "export": (
             export,
-            [("file", Annotated[Path, Positional, arg(metavar="FILE", help="safetensors file to write")], dataclasses.field())],
+            [
+                ("file", Annotated[Path, Positional, arg(metavar="FILE", help=_EXPORTED)], dataclasses.field()),
+                ("classes", Annotated[bool, arg(help=_CLASSES)], dataclasses.field(default=False)),
+            ],
             STAGES,
         ),
     }[command]
@@ -175,11 +182,44 @@ def export(exp: Experiment, stage: str, options: Any) -> None:
     from skelmm_core.export import FORMAT, save
     from skelmm_core.files import refuse_foreign
 
+    role = "student" if stage == "distill" else "teacher"
+    if options.file.suffix == ".onnx":
+        return _export_onnx(exp, stage, role, options.file, options.classes)
+    if options.classes:
+        raise SettingsError(f"--classes needs a file that ends in .onnx, found '{options.file}': a safetensors file holds encoders alone")
     refuse_foreign(options.file, FORMAT, CheckpointError)  # before anything is trained
     branches = branches_of(exp, stage)
-    role = "student" if stage == "distill" else "teacher"
     save(options.file, branches, exp.settings, role, exp.clips.title)
     print(f"{options.file}: {role}, {', '.join(branches)}; {options.file.stat().st_size / 2**20:.1f} MiB, read back and compared")
+    return None
+
+
+def _export_onnx(exp: Experiment, stage: str, role: str, file: Path, classes: bool) -> None:
+    from skelmm_core import batches, export, frozen, onnx_file
+    from skelmm_core.evaluation.features import extract, stacked
+
+    onnx_file.require()  # all of this before anything is trained
+    onnx_file.refuse_foreign(file)
+    frozen.check(exp.train.skeleton)
+    branches, s, rows = branches_of(exp, stage), exp.settings, exp.split.test[:EXAMPLES]
+    names = exp.clips.class_names if classes else ()
+    weights = export.classifiers(exp.features(branches)[0], exp.train.labels.cpu(), len(names), s) if classes else None
+    some = batches.load(exp.clips, rows, s.frames, s.skeleton, s.view, smooth=s.smooth)  # on the CPU, where float32 is float32
+    features = stacked(extract(branches.cpu(), some, s.unit_axis)).transpose(0, 1)  # (N, S, F)
+    examples = list(zip(raw(exp, rows), features, strict=True))
+    difference = onnx_file.save(file, branches, s, role, exp.clips.title, some.joints.shape[-1], examples, weights, names)
+    size = f"{file.stat().st_size / 2**20:.1f} MiB"
+    print(
+        f"{file}: {role}, {', '.join(branches)}{f', {len(names)} classes' if classes else ''}; {size}, onnxruntime differs by at most "
+        f"{difference:.0e} of the largest value on random numbers and {len(examples)} clips"
+    )
+
+
+def raw(exp: Experiment, rows: Sequence[int]) -> list[np.ndarray]:
+    """Clips as they are in the file, (M, T, V, 3) metres, on the joints that the experiment works on."""
+    weights = skeletons.mapping(exp.clips.skeleton, exp.train.skeleton)
+    same = exp.clips.skeleton.joints == exp.train.skeleton.joints
+    return [exp.clips.joints_of(i) if same else np.einsum("uv,mtvc->mtuc", weights, exp.clips.joints_of(i)) for i in rows]
 
 
 def _described(text: str) -> Callable[[], None]:

@@ -151,8 +151,8 @@ def test_everything_that_is_imported_is_declared():
     owners = metadata.packages_distributions()
     ours = {"skelmm_core", "conftest", "writers", "benchmarks", *(p.stem for p in (ROOT / "tests").glob("*.py"))}
     through = {"mpl_toolkits": "matplotlib", "IPython": "ipykernel", "traitlets": "ipykernel"}  # come with what is declared
-    tables = {name_of(r) for r in PROJECT["project"]["optional-dependencies"]["tables"]}
-    for folder, allowed in (("skelmm_core", declared | tables), ("tests", declared | extras)):
+    optional = {name_of(r) for extra in ("tables", "onnx") for r in PROJECT["project"]["optional-dependencies"][extra]}
+    for folder, allowed in (("skelmm_core", declared | optional), ("tests", declared | extras)):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for module in imports(path) - ours - set(sys.stdlib_module_names):
                 names = {name_of(n) for n in owners.get(module, [through.get(module, module)])} | {through.get(module, "")}
