@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from skelmm_core import losses
 from skelmm_core.encoder import Branches
+from skelmm_core.frozen import Frozen
 from skelmm_core.queues import Queues
 from skelmm_core.settings import Distill
 from skelmm_core.skeletons import Skeleton
@@ -31,11 +32,23 @@ class Distillation(nn.Module):
         self.students = encoders(settings, skeleton, self.names, "student", shape_of(settings, embedding=joint), head_width=joint)
         self.joint_queue = Queues(1, joint, settings.queue, branch_generator(settings, "joint queue", ""))
         self.queues = Queues(len(teacher), settings.embedding, settings.queue, branch_generator(settings, "teacher queue", ""))
+        self._still: tuple[Frozen, ...] = ()
 
     def train(self, mode: bool = True) -> Distillation:
         super().train(mode)
         self.teacher.train(mode and self.settings.teacher_mode == "train")
+        self._still = ()  # weights may be others since
         return self
+
+    @torch.no_grad()
+    def taught(self, query: dict[str, Tensor]) -> Tensor:
+        """The teacher's embeddings (S, N, D), not normalised. In eval mode its weights stand still, so it is frozen at the first call."""
+        if any(encoder.training for encoder in self.teacher.values()):
+            return self.teacher(query)[1]
+        if not self._still:
+            self._still = (Frozen(self.teacher),)  # in a tuple: no part of this module's state
+        feature = self._still[0](query)  # (N, S, F)
+        return torch.stack([encoder.head(feature[:, i]) for i, encoder in enumerate(self.teacher.values())])
 
     def queue_of(self) -> list[int]:
         """For each teacher branch, whose queue its relations come from."""
@@ -45,8 +58,7 @@ class Distillation(nn.Module):
 
     def forward(self, query: dict[str, Tensor], key: dict[str, Tensor]) -> Step:
         """Students see `key`, the teacher sees `query` (augmentation 1); name -> (N, 3, T, V, M)."""
-        with torch.no_grad():
-            _, q = self.teacher(query)
+        q = self.taught(query)
         _, e = self.students(key)
         with torch.autocast(e.device.type, enabled=False):
             q, e = F.normalize(q.float(), dim=-1), F.normalize(e.float(), dim=-1)  # (S, N, D), (E, N, S*D)
