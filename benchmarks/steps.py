@@ -33,7 +33,7 @@ from skelmm_core.stages.contrast import Contrast
 from skelmm_core.stages.distill import Distillation
 from skelmm_core.stages.loop import Loop
 
-FULL = dict(batch=32, queue=32768, hidden=16, features=256, rounds=5)
+FULL = dict(batch=32, queue=32768, hidden=16, features=256, rounds=3)
 QUICK = dict(batch=4, queue=64, hidden=4, features=16, rounds=1)
 TWO = 0.18  # share of clips with a second body
 GOALS = {TWO: 4.0, 0.0: 2.5}  # times, on two cores
