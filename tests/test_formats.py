@@ -4,9 +4,12 @@ clips file. One writer per format makes the files; `make formats` draws on the s
 from __future__ import annotations
 
 import importlib
+import os
 import random
+import tarfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from benchmarks import formats
@@ -110,3 +113,59 @@ def test_a_folder_that_may_not_be_read(tmp_path, monkeypatch):
     monkeypatch.setattr("os.walk", refused)  # root may read everything, so permissions alone show nothing
     with pytest.raises(SkelmmError, match="can't look into .*Permission denied"):
         sources.read(data, format="nucla")
+
+
+# -- `make formats`
+
+
+def packed(writer: str, folder: Path) -> Path:
+    """Generated data as real ones are kept."""
+    data = write(writer, folder / writer, clips=24)
+    if data.is_file():
+        return data
+    with tarfile.open(folder / f"{writer}.tar.xz", "w:xz") as archive:
+        archive.add(data, "Skeleton")
+    return folder / f"{writer}.tar.xz"
+
+
+@pytest.mark.parametrize(("writer", "name", "tried"), [("utd_mhad", "UTD-MHAD (real)", 4), ("npz", "HDM05 cut (real)", 3)])
+def test_damage_to_real_files_is_tried_and_reports_are_looked_at(writer, name, tried, tmp_path, monkeypatch):
+    data, copies = packed(writer, tmp_path), formats.REAL[name][1]
+    before = data.read_bytes()
+    row = formats.real(name, data, copies, tmp_path / "scratch")
+    assert (row.clips, row.refused, row.tried, row.problem) == (24, tried, tried, "") and data.read_bytes() == before
+    monkeypatch.setattr("skelmm_core.audit.page.write", lambda *_: None)
+    assert formats.real(name, data, copies, tmp_path / "no page").problem == "no page with the report"
+    monkeypatch.setattr("skelmm_core.audit.keep", lambda *_: None)
+    assert formats.real(name, data, copies, tmp_path / "no report").problem == "no report of what was read and left out"
+
+
+def test_damaged_arrays_differ_from_the_whole_one_as_they_should():
+    joints = np.random.default_rng(0).normal(size=(20, 3, 9))
+    (_, zeros), (_, one) = formats.damages(joints)
+    assert not zeros.any() and zeros.shape == joints.shape
+    assert np.isnan(one).sum() == 1 and (one == joints).sum() == joints.size - 1
+
+
+@pytest.mark.parametrize("way", ["unnoticed", "crash"])
+def test_a_reader_that_takes_damaged_files_fails_the_run(way, tmp_path, monkeypatch, capsys):
+    def bad(data: Path, target: Path, whole: int) -> bool:
+        if way == "crash":
+            raise ValueError("no clear error")
+        return False
+
+    monkeypatch.setattr(formats, "WRITERS", folder := tmp_path / "writers")
+    monkeypatch.setattr(formats, "bad", bad)
+    monkeypatch.setattr("sys.argv", ["formats", "--clips", "12"])
+    monkeypatch.delenv("SKELMM_SHARED", raising=False)
+    folder.mkdir()
+    (folder / "npz.py").touch()
+    with pytest.raises(SystemExit, match="not as it should be: npz"):
+        formats.main()
+    said = capsys.readouterr().out
+    assert "SKELMM_SHARED is not set" in said
+    assert ("not noticed: mine.npz cut to 0%, mine.npz cut to 20%" if way == "unnoticed" else "ValueError: no clear error") in said
+
+
+def test_continuous_integration_reads_every_format():
+    assert "make formats" in (formats.ROOT / ".ci" / "run").read_text().splitlines() and os.access(formats.ROOT / ".ci" / "run", os.X_OK)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
+import io
 import json
+import lzma
 import os
 import re
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
-from little_files import folder, little_utd, one_of_each_class, people, skeleton_text, tarred, zipped
+from little_files import everything, folder, little_utd, one_of_each_class, people, skeleton_text, tarred, zipped
 
 from skelmm_core import clips, protocols, sources
 from skelmm_core.clips import Dropped
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.skeletons import NTU25
-from skelmm_core.sources import generic_npz, utd_mhad
+from skelmm_core.sources import archives, generic_npz, members, utd_mhad
 
 # -- generic npz
 
@@ -97,10 +102,15 @@ HDM_PARENTS = [0, 0, 20, 2, 20, 4, 5, 6, 20, 8, 9, 10, 0, 12, 13, 14, 0, 16, 17,
         (dict(name=np.array([b"\xff", b"b", b"c", b"d"])), "'name' holds bytes that are not UTF-8"),
         (dict(name=np.array([1, 2, 3, 4])), "'name' holds int64, expected names"),
         (dict(skeleton=table(edges=[[0, 1]])), "no path of 'edges' leads from the centre to"),
+        (dict(skeleton=np.array("mine.toml")), "'skeleton' is 'mine.toml'; choose from: "),
+        (dict(label_names=np.array(["jog", "\ud800"])), "'label_names' holds numbers that stand for no character"),
+        (dict(parents=np.array(list("abcde" * 5))), "'parents' must be 25 joint numbers, found <U1 (25,)"),
+        (dict(parents=np.array(HDM_PARENTS[:24])), "'parents' must be 25 joint numbers, found int64 (24,)"),
         (dict(parents=np.array(HDM_PARENTS[::-1])), "'parents' is not the tree of skeleton 'ntu25'"),
         (dict(offsets=np.array([0, 2, 5, 9])), "5 numbers (one more than clips)"),
         (dict(offsets=np.array([0, 2, 5, 9, 11])), "the 10 frames of 'joints'"),
         (dict(offsets=np.array([0, 2, 2, 9, 10])), "at least one frame per clip"),
+        (dict(offsets=np.array([1, 2, 5, 9, 10])), "rising from 0 to the 10 frames"),
         (dict(offsets=np.array([0.0, 2, 5, 9, 10])), "'offsets' holds float64, expected integers"),
         (dict(label=np.array(0)), "one number per clip"),
         (dict(subject=np.array([1, 2, 3])), "'subject' has the shape (3,), expected (4,)"),
@@ -218,6 +228,142 @@ def test_zip_that_lies_about_a_size(tmp_path):
     path.write_bytes(content.replace((1_000_000).to_bytes(4, "little"), (1000).to_bytes(4, "little")))
     with pytest.raises(DataError, match="says 1000 bytes|Bad CRC|damaged|can't read"):
         list(sources.read(path, format="ntu").recordings)
+
+
+# -- archives
+
+
+PACKED = {"gz": gzip.open, "bz2": bz2.open, "xz": lzma.open}
+KNOWN = "S001C001P001R001A001.skeleton"
+
+
+def tar_of(path: Path, *files: tuple[str, bytes], **headers: str) -> Path:
+    """Packed as the end of its name says; `headers` of the first file."""
+    with tarfile.open(path, f"w:{path.suffix[1:].replace('tar', '')}") as archive:
+        for number, (name, content) in enumerate(files):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.pax_headers = len(content), {} if number else headers
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def unpacked(monkeypatch):
+    """Little is believed; gives the bytes that are unpacked, call by call."""
+    sizes = []
+
+    class Counted:
+        def __init__(self, file):
+            self.file = file
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *problem):
+            self.file.close()
+
+        def read(self, size):
+            assert size <= 1 << 20, "as much as a header says"
+            sizes.append(len(data := self.file.read(size)))
+            return data
+
+    monkeypatch.setattr(archives, "OPENERS", {k: lambda path, o=opener: Counted(o(path)) for k, opener in archives.OPENERS.items()})
+    monkeypatch.setattr(archives, "UNPACKED", 1 << 20)
+    monkeypatch.setattr(archives, "RATIO", 10)
+    monkeypatch.setattr(archives, "HEADER", 1 << 16)
+    return sizes
+
+
+@pytest.mark.parametrize("packed", PACKED)
+@pytest.mark.parametrize("foreign", [[40 << 20], [1 << 18] * 40, [0] * 20_000], ids=["one", "many", "empty"])
+def test_a_tar_that_unpacks_for_ever_is_left(tmp_path, unpacked, packed, foreign):
+    files = [(f"{i}.avi", bytes(size)) for i, size in enumerate(foreign)]
+    bomb = tar_of(tmp_path / f"x.tar.{packed}", *files, (KNOWN, b"1\n0\n"))
+    for format in ("auto", "ntu"):
+        unpacked.clear()
+        with pytest.raises(DataError, match=r"unpacks to more than \d+ bytes and has \d+.*unpack it and name the folder"):
+            sources.read(bomb, format=format)
+        assert sum(unpacked) < archives.UNPACKED + archives.RATIO * bomb.stat().st_size + (1 << 18)
+
+
+@pytest.mark.parametrize("packed", PACKED)
+def test_what_stands_between_the_files_of_a_tar_is_bounded(tmp_path, unpacked, packed):
+    """A header may say that a name of gigabytes follows."""
+    bomb = tar_of(tmp_path / f"x.tar.{packed}", ("a.avi", b""), (KNOWN, b"1\n0\n"), comment="x" * (30 << 20))
+    with pytest.raises(DataError, match="has more than 64 KiB between two of its files"):
+        sources.read(bomb)
+    assert sum(unpacked) < 1 << 19
+    fine = tar_of(tmp_path / f"y.tar.{packed}", (KNOWN, b"1\n0\n"), comment="x" * 30_000)
+    assert [m.path for m in members.members(fine, ".skeleton")] == [KNOWN]
+
+
+def test_foreign_files_in_a_tar_are_passed_over(tmp_path):
+    files = one_of_each_class()
+    raw = folder(tmp_path / "raw", files)
+    for packed in ("", *PACKED):
+        content = [(name, text.encode()) for name, text in files.items()]
+        both = tar_of(tmp_path / f"x.tar{'.' if packed else ''}{packed}", ("video.avi", os.urandom(3_000_000)), *content, ("z.avi", b"x"))
+        assert everything(sources.read(both)) == everything(sources.read(raw))
+
+
+@pytest.mark.parametrize("ending", ["zip", "tar", *(f"tar.{packed}" for packed in PACKED)])
+def test_an_archive_that_is_cut_short_says_so(tmp_path, ending):
+    files = {name: text.encode() for name, text in one_of_each_class().items()} | {"z.avi": os.urandom(100_000)}
+    path = tmp_path / f"x.{ending}"
+    whole = (zipped(path, files) if ending == "zip" else tar_of(path, *files.items())).read_bytes()
+    for share in (0.3, 0.6, 0.9):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        for format in ("auto", "ntu"):
+            with pytest.raises(DataError, match="can't read .* may be cut short: copy it again"):
+                sources.read(path, format=format)
+
+
+@pytest.mark.parametrize("pack", [zipped, tarred])
+def test_archives_that_list_more_than_any_data_set_has(tmp_path, monkeypatch, pack):
+    raw = pack(tmp_path / "raw", one_of_each_class())
+    assert len(sources.read(raw).items) == 4
+    members._listed.cache_clear()
+    monkeypatch.setattr(archives, "NAMES", 500)
+    for format in ("auto", "ntu"):
+        with pytest.raises(DataError, match="lists more files than any data set has"):
+            sources.read(raw, format=format)
+
+
+def test_members_of_a_zip_that_unpack_to_too_much_are_left(tmp_path, monkeypatch):
+    monkeypatch.setattr(archives, "UNPACKED", 1 << 20)
+    monkeypatch.setattr(archives, "RATIO", 10)
+    files = {KNOWN: "0" * (2 << 20), "video.avi": "0" * (40 << 20)}
+    with pytest.raises(DataError, match="unpacks to more than"):
+        sources.read(zipped(tmp_path / "x.zip", files))
+    assert len(sources.read(zipped(tmp_path / "y.zip", files | {KNOWN: "0"})).items) == 1  # what is foreign is never unpacked
+
+
+@pytest.mark.parametrize("kind", [b"x", b"L", b"K", b"0"])
+@pytest.mark.parametrize("size", [1 << 62, 1 << 70, (1 << 40) + 5])
+def test_a_size_of_a_tar_that_no_memory_holds(tmp_path, kind, size):
+    entry = tarfile.TarInfo(KNOWN)
+    entry.size, entry.type = size, kind
+    path = tmp_path / "x.tar"
+    path.write_bytes(entry.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    for format in ("auto", "ntu"):
+        with pytest.raises(DataError, match="between two of its files|can't read|holds no|no reader knows"):
+            sources.read(path, format=format)
+
+
+def test_endings_in_large_letters_are_the_same(tmp_path):
+    utd = little_utd()[0]
+    for small in (one_of_each_class(), {name: content for name, content in utd.items() if name.endswith(".mat")}):
+        ending = next(iter(small)).rpartition(".")[2]
+        large = {name.removesuffix(ending) + ending.upper(): content for name, content in small.items()}
+        wanted = everything(sources.read(folder(tmp_path / f"small {ending}", small)))
+        for raw in (
+            folder(tmp_path / ending, large),
+            zipped(tmp_path / f"{ending}.zip", large),
+            tarred(tmp_path / f"{ending}.tar.xz", large),
+        ):
+            assert everything(sources.read(raw)) == wanted
+        one = next(file for file in (tmp_path / ending).rglob("*") if file.is_file())
+        assert len(everything(sources.read(one))) == 1 and members.members(one, f".{ending}")[0].stem == one.stem
 
 
 def test_own_skeleton_of_17_joints_is_not_taken_for_joints_in_an_image(tmp_path):

@@ -6,17 +6,16 @@ import hashlib
 import os
 import tarfile
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from skelmm_core.errors import DataError
+from skelmm_core.sources import archives
 
 LARGEST_MEMBER = 1 << 26  # bytes; the longest real recordings have about 2^24
 LARGEST_TAR = 1 << 29  # bytes of members; a compressed tar can only be read in order, so its members wait in memory
-_BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Member:
                         file.seek(offset)
                         return file.read(self.size)
             return Path(self.place).read_bytes()
-        except _BROKEN as problem:
+        except archives.BROKEN as problem:
             raise DataError(f"can't read '{self.path}': {problem}; copy it again from its source") from problem
 
 
@@ -69,11 +68,12 @@ def _opened_zip(path: str, process: int, written: int) -> zipfile.ZipFile:
 
 
 def members(path: Path | str | tuple[Path, ...], suffix: str) -> list[Member]:
-    """All files whose name ends in `suffix`, sorted by name; hidden ones and macOS' `__MACOSX` shadows are left out.
+    """All files whose name ends in `suffix`, large and small letters alike, sorted by name; hidden ones and macOS' `__MACOSX` shadows are
+    left out.
 
     `path` is a folder (searched with its subfolders), a zip, a tar of any compression, one such file, or several of these. A path that
-    is missing or can't be read, and an archive with an absolute path, a "..", or a link raise `DataError`; a file of another kind gives
-    an empty list.
+    is missing or can't be read, an archive with an absolute path, a "..", or a link, and one that holds more than is
+    believable (`archives`) raise `DataError`; a file of another kind gives an empty list.
     """
     paths = path if isinstance(path, tuple) else (Path(path),)
     found = (m for p in paths for m in _members(p, suffix) if _visible(m.path))
@@ -86,21 +86,25 @@ def _members(path: Path, suffix: str) -> list[Member]:
             return _folder(path, suffix)
         if not path.exists():
             raise DataError(f"no file or folder at '{path}'")
-        if path.name.endswith(suffix):
+        if _ends(path.name, suffix):
             state = path.stat()
             return [Member(path.name, state.st_size, str(state.st_mtime_ns), str(path))]
         if zipfile.is_zipfile(path):
             return _zip(path, suffix)
-        return _tar(path, suffix) if tarfile.is_tarfile(path) else []
-    except _BROKEN as problem:
-        raise DataError(f"can't read '{path}': {problem}; it may be cut short: copy it again from its source") from problem
+        return _tar(path, suffix)
+    except archives.BROKEN as problem:
+        raise archives.torn(path, problem) from problem
 
 
 def holds(path: Path, suffix: str, fits: Callable[[str], object]) -> bool:
-    """Whether `path` has a file that ends in `suffix` and whose stem `fits`; looks no farther than the first, and never raises."""
+    """Whether `path` has a file that ends in `suffix` and whose stem `fits`; looks no farther than the first.
+
+    Raises `archives.Unreadable`, so that such an archive is not looked at by every reader, and nothing else."""
     try:
         return any(_matches(name, suffix, fits) for name in names(path))
-    except (*_BROKEN, DataError):
+    except archives.Unreadable:
+        raise
+    except (*archives.BROKEN, DataError):
         return False
 
 
@@ -116,12 +120,8 @@ def names(path: Path) -> Iterable[str]:
 def _listed(path: str, written: int, size: int) -> tuple[str, ...]:
     """Names in an archive, empty for any other file; kept, since every reader asks, and listing a compressed tar takes seconds."""
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            return tuple(archive.namelist())
-    if tarfile.is_tarfile(path):
-        with tarfile.open(path, "r|*") as archive:
-            return tuple(entry.name for entry in archive)
-    return ()
+        return tuple(entry.filename for entry in archives.of_zip(Path(path)))
+    return tuple(entry.name for entry, _ in archives.of_tar(Path(path)))
 
 
 def fingerprint(found: list[Member], *settings: object) -> str:
@@ -144,8 +144,12 @@ def _visible(path: str) -> bool:
     return not _name(path).startswith(".") and "__MACOSX" not in path.split("/")
 
 
+def _ends(name: str, suffix: str) -> bool:
+    return name[-len(suffix) :].lower() == suffix.lower()
+
+
 def _matches(path: str, suffix: str, fits: Callable[[str], object]) -> bool:
-    return path.endswith(suffix) and _visible(path) and bool(fits(_name(path).rpartition(".")[0]))
+    return _ends(path, suffix) and _visible(path) and bool(fits(_name(path).rpartition(".")[0]))
 
 
 def files(path: Path) -> Iterator[Path]:
@@ -166,35 +170,31 @@ def files(path: Path) -> Iterator[Path]:
 
 
 def _folder(path: Path, suffix: str) -> list[Member]:
-    found = ((p, p.stat()) for p in files(path) if p.name.endswith(suffix) and p.is_file())
+    found = ((p, p.stat()) for p in files(path) if _ends(p.name, suffix) and p.is_file())
     return [Member(p.relative_to(path).as_posix(), state.st_size, str(state.st_mtime_ns), str(p)) for p, state in found]
 
 
 def _zip(path: Path, suffix: str) -> list[Member]:
-    with zipfile.ZipFile(path) as archive:
-        for entry in archive.infolist():
-            _inside(entry.filename, path)
-        entries = [e for e in archive.infolist() if e.filename.endswith(suffix)]
+    entries = archives.of_zip(path)
+    for entry in entries:
+        _inside(entry.filename, path)
+    entries = [e for e in entries if _ends(e.filename, suffix)]
+    archives.believe(path, sum(e.file_size for e in entries))  # members may share their bytes
     return [Member(e.filename, e.file_size, f"{e.CRC:08x}", (str(path), e.filename)) for e in entries]
 
 
 def _tar(path: Path, suffix: str) -> list[Member]:
     found, waiting = [], 0
-    try:
-        with tarfile.open(path, "r:") as archive:  # not compressed: any place can be read by itself
-            return [m for e in archive if (m := _of_tar(e, path, suffix, (str(path), e.offset_data)))]
-    except tarfile.ReadError:
-        pass
-    with tarfile.open(path, "r|*") as archive:
-        for entry in archive:
-            member = _of_tar(entry, path, suffix, b"")
-            if not member:
-                continue
+    for entry, read in archives.of_tar(path):
+        member = _of_tar(entry, path, suffix, (str(path), entry.offset_data))
+        if member and read:  # from a compressed tar
             waiting += entry.size
             if waiting > LARGEST_TAR:
                 raise DataError(f"'{path}' holds more than {LARGEST_TAR >> 20} MiB of {suffix} files: unpack it, or pack it as a zip")
-            data = archive.extractfile(entry).read() if entry.size <= LARGEST_MEMBER else b""
-            found.append(Member(entry.name, entry.size, hashlib.sha256(data).hexdigest(), data))
+            data = read() if entry.size <= LARGEST_MEMBER else b""
+            member = Member(entry.name, entry.size, hashlib.sha256(data).hexdigest(), data)
+        if member:
+            found.append(member)
     return found
 
 
@@ -202,7 +202,7 @@ def _of_tar(entry: tarfile.TarInfo, path: Path, suffix: str, place) -> Member | 
     _inside(entry.name, path)
     if entry.issym() or entry.islnk():
         raise DataError(f"'{path}': '{entry.name}' is a link; pack the files themselves")
-    if not entry.isreg() or not entry.name.endswith(suffix):
+    if not entry.isreg() or not _ends(entry.name, suffix):
         return None
     return Member(entry.name, entry.size, f"{entry.size} {entry.mtime}", place)
 
