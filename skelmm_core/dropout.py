@@ -1,11 +1,12 @@
 """Dropout that does not wait for random numbers.
 
-PyTorch's CPU kernel draws a float per element, one after the other in one thread: a quarter of a training step went there. Here 64 random
-bits at a time become eight bytes, and a byte decides over an element, so the probability is taken to the nearest 1/256.
+PyTorch's CPU kernel draws a float per element, one after the other in one thread: a quarter of a training step went there. Here random
+numbers have 64 bits, and a byte of them decides over an element, so the probability is taken to the nearest 1/256; for 1/2 a bit does.
 """
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,8 +25,11 @@ def dropout(x: Tensor, p: float) -> Tensor:
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, dropped: int) -> Tensor:
-        words = torch.empty((x.numel() + 7) // 8, dtype=torch.int64).random_(-(2**63), None)
-        keep = (words.view(torch.uint8) >= dropped).as_strided(x.shape, x.stride())
+        if 2 * dropped == LEVELS:
+            keep = torch.from_numpy(np.unpackbits(_bytes(x.numel() // 8 + 1).numpy())).view(torch.bool)
+        else:
+            keep = _bytes(x.numel()) >= dropped
+        keep = keep.as_strided(x.shape, x.stride())
         ctx.save_for_backward(keep)
         ctx.scale = LEVELS / (LEVELS - dropped)
         return (x * keep).mul_(ctx.scale)
@@ -34,3 +38,8 @@ class _Dropout(torch.autograd.Function):
     def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
         (keep,) = ctx.saved_tensors
         return (grad * keep).mul_(ctx.scale), None
+
+
+def _bytes(count: int) -> Tensor:
+    """`count` random bytes, or some more."""
+    return torch.empty((count + 7) // 8, dtype=torch.int64).random_(-(2**63), None).view(torch.uint8)

@@ -134,7 +134,8 @@ def relational_distillation(
     _check_topk(topk, teacher_queue)
     joint = F.normalize(teacher.movedim(0, 1).flatten(1), dim=-1)  # (N, S*D)
     positive = (student * joint).sum(-1) / temperature  # (E, N)
-    seen = teacher_queues if queue_of is None else teacher_queues[list(queue_of)]  # (S, D, K)
+    own_queues = queue_of is None or list(queue_of) == list(range(len(teacher)))
+    seen = teacher_queues if own_queues else teacher_queues[list(queue_of)]  # (S, D, K)
     pairs = list(product(range(len(student)), range(len(teacher))))
     parts = sums(student, teacher_queue.unsqueeze(0), temperature, pairs, (teacher, seen), topk)
     b = [_at(teacher[v], seen[v], parts.near[v]) for v in range(len(teacher))]  # (N, k) each

@@ -1,8 +1,9 @@
 """Log-sum-exps of similarities to a queue, without the matrices of similarities.
 
 Contrast against K keys needs, for each query, the log of a sum over K terms, and its gradient; exchange between branches needs such sums
-of products a_u * a_v, too. Here the queue is walked through some thousand columns at a time: similarities are made, summed and forgotten,
-and made once more for the gradient. So memory does not grow with K, and what is worked on stays near the processor.
+of products a_u * a_v, too. Here the queue is walked through some thousand columns at a time: products are made, summed and forgotten, and
+made once more for the gradient, and so what is worked on stays near the processor. Similarities themselves, S matrices and not the S * S
+of products, are kept for the gradient as long as they are few; beyond that memory does not grow with K at all.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor
 
 ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 25}  # similarities that are looked at together, all branches taken together
+KEPT = 1 << 26  # similarities that are kept for the gradient, 256 MiB; where there are more they are made once more
 Pairs = Sequence[tuple[int, int]]
 
 
@@ -55,15 +57,18 @@ class _Sums(torch.autograd.Function):
         own = q.new_full(q.shape[:2], -torch.inf)
         both = q.new_full((len(pairs), q.shape[1]), -torch.inf)
         best: tuple[Tensor, Tensor] | None = None
+        kept: list[tuple[Tensor, Tensor]] = []
+        few = (len(q) + (len(others[0]) if others else 0)) * q.shape[1] * queue.shape[-1] <= KEPT and ctx.needs_input_grad[0]
         for begin in range(0, queue.shape[-1], columns):
             a, b = _similarities(q, queue, others, begin, columns)
+            kept += [(a, b)] * few
             own = torch.logaddexp(own, (a / temperature).logsumexp(-1))
             for i, (u, v) in enumerate(pairs):
                 both[i] = torch.logaddexp(both[i], (a[u] * b[v]).div_(temperature).logsumexp(-1))
             best = _larger(best, b, topk, begin) if topk else None
         near = best[1] if best else torch.empty(0, dtype=torch.long, device=q.device)
         ctx.save_for_backward(q, queue, own, both, *(others or ()))
-        ctx.temperature, ctx.pairs, ctx.columns = temperature, pairs, columns
+        ctx.temperature, ctx.pairs, ctx.columns, ctx.kept = temperature, pairs, columns, kept
         ctx.mark_non_differentiable(near)
         return own, both, near
 
@@ -71,23 +76,28 @@ class _Sums(torch.autograd.Function):
     def backward(ctx, grad_own, grad_both, _):
         q, queue, own, both, *others = ctx.saved_tensors
         grad = torch.zeros_like(q)
-        for begin in range(0, queue.shape[-1], ctx.columns):
-            a, b = _similarities(q, queue, others, begin, ctx.columns)
+        for number, begin in enumerate(range(0, queue.shape[-1], ctx.columns)):
+            a, b = ctx.kept[number] if ctx.kept else _similarities(q, queue, others, begin, ctx.columns)
             weight = (a / ctx.temperature).sub_(own.unsqueeze(-1)).exp_().mul_(grad_own.unsqueeze(-1))  # (S, N, columns): dL / d(a / tau)
             for i, (u, v) in enumerate(ctx.pairs):
                 part = (a[u] * b[v]).div_(ctx.temperature).sub_(both[i].unsqueeze(-1)).exp_().mul_(grad_both[i].unsqueeze(-1))
                 weight[u].addcmul_(part, b[v])
                 if not others:
                     weight[v].addcmul_(part, a[u])
-            grad += weight @ queue[..., begin : begin + ctx.columns].transpose(-1, -2)
+            grad += _product(weight, queue[..., begin : begin + ctx.columns].transpose(-1, -2))
         return grad / ctx.temperature, None, None, None, None, None, None
 
 
 def _similarities(q: Tensor, queue: Tensor, others: Sequence[Tensor] | None, begin: int, columns: int) -> tuple[Tensor, Tensor]:
     """Of the queries (S, N, columns), and of the branches that they are multiplied with."""
     part = slice(begin, begin + columns)
-    a = q @ queue[..., part]
+    a = _product(q, queue[..., part])
     return a, others[0] @ others[1][..., part] if others else a
+
+
+def _product(x: Tensor, y: Tensor) -> Tensor:
+    """x (S, N, I) @ y (S, I, J), or y (1, I, J) for all, which is then read once, not S times."""
+    return x @ y if len(y) == len(x) else (x.flatten(0, 1) @ y[0]).view(*x.shape[:2], -1)
 
 
 def _larger(best: tuple[Tensor, Tensor] | None, b: Tensor, topk: int, begin: int) -> tuple[Tensor, Tensor]:

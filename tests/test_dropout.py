@@ -24,11 +24,12 @@ def test_rate_scale_and_gradient(p, kind):
     torch.testing.assert_close(x.grad, kept.to(kind) * (1 / (1 - level)), rtol=1e-2, atol=0)
 
 
-def test_every_place_in_a_word_is_drawn_alike_and_by_itself():
+@pytest.mark.parametrize(("p", "places"), [(0.5, 64), (0.25, 8)])
+def test_every_place_in_a_word_is_drawn_alike_and_by_itself(p, places):
     torch.manual_seed(2)
-    kept = (dropout(torch.ones(40_000, 8), 0.5) != 0).double()  # a row is what one random word decides
-    assert (kept.mean(0) - 0.5).abs().max() < 0.012
-    assert (torch.corrcoef(kept.T) - torch.eye(8)).abs().max() < 0.025
+    kept = (dropout(torch.ones(40_000, places), p) != 0).double()  # a row is what one random word decides
+    assert (kept.mean(0) - (1 - p)).abs().max() < 0.012
+    assert (torch.corrcoef(kept.T) - torch.eye(places)).abs().max() < 0.03
 
 
 def test_the_seed_decides_and_two_draws_differ():

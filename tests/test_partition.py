@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from skelmm_core import partition
 from skelmm_core.partition import sums
 
 S, N, D, K, TAU = 3, 4, 5, 23, 0.07
@@ -16,6 +17,13 @@ S, N, D, K, TAU = 3, 4, 5, 23, 0.07
 
 def units(*shape: int, dim: int = -1, seed: int = 0) -> Tensor:
     return F.normalize(torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)), dim=dim)
+
+
+@pytest.fixture(params=["kept", "made once more"], autouse=True)
+def similarities(request, monkeypatch):
+    """Everything holds whether similarities are kept for the gradient or not."""
+    if request.param != "kept":
+        monkeypatch.setattr(partition, "KEPT", 0)
 
 
 @pytest.mark.parametrize("columns", [1, 5, 22, 23, 100, 0])
@@ -55,9 +63,14 @@ def test_small_temperatures_neither_overflow_nor_vanish():
     assert torch.isfinite(q.grad).all() and torch.isfinite(found.both).all()
 
 
-def test_no_matrix_of_all_columns_is_kept():
-    q, queue = units(S, N, D).float().requires_grad_(), units(S, D, 100_000, dim=1).float()
+@pytest.mark.parametrize("length", [1000, 100_000])
+def test_what_is_kept_for_the_gradient(monkeypatch, length):
+    """Similarities as long as they are few, never products; beyond that nothing that grows with K."""
+    monkeypatch.setattr(partition, "KEPT", 1 << 16)
+    q, queue = units(S, N, D).float().requires_grad_(), units(S, D, length, dim=1).float()
     kept = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: (kept.append(t), t)[1], lambda t: t):
         found = sums(q, queue, TAU, list(itertools.combinations(range(S), 2)), topk=1)
     assert sum(t.numel() for t in kept if t.data_ptr() != queue.data_ptr()) < 200 and found.own.shape == (S, N)
+    similarities = sum(a.numel() for a, _ in found.own.grad_fn.kept)
+    assert similarities == (S * N * length if S * N * length <= 1 << 16 else 0)
