@@ -1,8 +1,8 @@
 """Sources: one module per file format, from files on a disk to a `Source` of recordings.
 
-A format is a module with `recognise(path) -> bool`, which looks at the content and never raises, and `read(path, **options) -> Source`,
-and one line in `FORMATS`. Modules are imported when they are needed. A format that can be spread over several folders or archives says
-``SEVERAL = True``, and its `read` takes a tuple of paths, too.
+A format is a module with `recognise(path) -> bool`, which looks at the content and raises for nothing but an archive that is torn
+(`archives.Unreadable`), and `read(path, **options) -> Source`, and one line in `FORMATS`. Modules are imported when they are needed. A
+format that can be spread over several folders or archives says ``SEVERAL = True``, and its `read` takes a tuple of paths, too.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ def videos(paths: tuple[Path, ...]) -> tuple[list[Video], Counter, Callable[...,
         for member in members.members(path, ".json"):
             everything.append(member)
             folder, _, file = f"{name}/{member.path}".rpartition("/")
-            if kind := LIST.fullmatch(stem := file.removesuffix(".json")):
+            if kind := LIST.fullmatch(stem := PurePosixPath(file).stem):
                 _add(lists, 1 if kind[1] == "train" else 2, member)
             else:
                 found.append((stem, member, _part(folder)))
@@ -135,7 +135,7 @@ def _heads(path: Path, size: int = 1 << 16) -> Iterator[bytes]:
             if _fits(file.name) and file.is_file():
                 with open(file, "rb") as opened:
                     yield opened.read(size)
-    elif path.is_file() and path.name.endswith(".json"):
+    elif path.is_file() and path.suffix.lower() == ".json":
         with open(path, "rb") as opened:
             yield opened.read(size)
     elif path.is_file() and zipfile.is_zipfile(path):
@@ -152,4 +152,4 @@ def _heads(path: Path, size: int = 1 << 16) -> Iterator[bytes]:
 
 def _fits(name: str) -> bool:
     pure = PurePosixPath(name)
-    return pure.suffix == ".json" and not pure.name.startswith(".") and not LIST.fullmatch(pure.stem)
+    return pure.suffix.lower() == ".json" and not pure.name.startswith(".") and not LIST.fullmatch(pure.stem)

@@ -22,7 +22,7 @@ CLASS_NAMES = (
     "carry",
 )  # fmt: skip
 ACTIONS = (1, 2, 3, 4, 5, 6, 8, 9, 11, 12)  # in the names of files, in the order of the classes
-NAME = re.compile(r"a(\d{1,3})_s(\d{1,3})_e(\d{1,3})_v(\d{1,3})")
+NAME = re.compile(r"a(\d{1,3})_s(\d{1,3})_e(\d{1,3})_v(\d{1,3})", re.IGNORECASE)
 
 
 def recognise(path: Path) -> bool:
@@ -57,7 +57,7 @@ def _recording(member: members.Member) -> Recording | Dropped:
     label = ACTIONS.index(action)
     table = json_text.parse(member.read(), where)
     inside = json_text.text(json_text.field(table, "file_name", where), where, "file_name")
-    if inside.removesuffix(".json") != member.stem:
+    if inside.removesuffix(".json").lower() != member.stem.lower():
         raise DataError(f"'{where}' calls itself '{inside}' in its field file_name; one of both is wrong: copy it again from its source")
     labelled = json_text.whole(json_text.field(table, "label", where), 1, len(CLASS_NAMES), where, "label")
     if labelled != label + 1:
