@@ -36,10 +36,11 @@ def main() -> None:
     parser.add_argument("--preset", default="described", help="recipe")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda")
     parser.add_argument("--batch", type=int, default=128, help="clips per step")
+    parser.add_argument("--bodies", choices=("all", "present"), help="whether empty second bodies are encoded; the preset's if not given")
     parser.add_argument("--steps", type=int, default=3, help="measured steps per stage, after one to warm up")
     args = parser.parse_args()
     code = manifest.git() or {}
-    s = settings.resolve("distill", args.preset, batch=args.batch)
+    s = settings.resolve("distill", args.preset, batch=args.batch, bodies=args.bodies)
     fabric = make_fabric(args.device, s.precision)
     rng = torch.Generator().manual_seed(0)
     joints = torch.randn(args.batch, 3, s.frames, 25, 2, generator=rng)
@@ -81,7 +82,7 @@ def main() -> None:
     hours = {name: total * (clips // args.batch) / 3600 for name, clips in TRAIN.items()}
     print("whole run of teacher and student, projected: " + ", ".join(f"NTU-60 {name} {h:.1f} h" for name, h in hours.items()))
     result = {
-        "rows": rows, "projected_hours": hours, "batch": args.batch, "queue": s.queue, "preset": args.preset, "precision": s.precision,
+        "rows": rows, "projected_hours": hours, "batch": args.batch, "queue": s.queue, "preset": args.preset, "bodies": s.bodies, "precision": s.precision,
         "command": shlex.join(["python", "benchmarks/step_time.py", *sys.argv[1:]]), **code, "hardware": manifest.hardware(),
         "date": datetime.now(UTC).date().isoformat(),
     }  # fmt: skip
