@@ -82,7 +82,8 @@ def main() -> None:
     hours = {name: total * (clips // args.batch) / 3600 for name, clips in TRAIN.items()}
     print("whole run of teacher and student, projected: " + ", ".join(f"NTU-60 {name} {h:.1f} h" for name, h in hours.items()))
     result = {
-        "rows": rows, "projected_hours": hours, "batch": args.batch, "queue": s.queue, "preset": args.preset, "bodies": s.bodies, "precision": s.precision,
+        "rows": rows, "projected_hours": hours, "batch": args.batch, "queue": s.queue, "preset": args.preset, "bodies": s.bodies,
+        "precision": s.precision,
         "command": shlex.join(["python", "benchmarks/step_time.py", *sys.argv[1:]]), **code, "hardware": manifest.hardware(),
         "date": datetime.now(UTC).date().isoformat(),
     }  # fmt: skip
