@@ -39,3 +39,21 @@ class Row:
 
 
 HEAD = f"{'name':<44} {'plain_s':>10} {'fast_s':>10} {'ratio':>7} {'goal':>5}"
+
+
+def table(rows: list[dict]) -> str:
+    """Rows of benchmarks/results/benchmarks.json as README shows them."""
+    lines = ["| | plain | ours | times | goal |", "|---|---|---|---|---|"]
+    for row in rows:
+        peak = row["name"].startswith("peak memory")
+        plain, fast = (_short(row[key], peak) for key in ("plain_s", "fast_s"))
+        goal = f"{row['goal']:g}" if row["goal"] is not None else f"{row['limit']:g} s" if row.get("limit") else "–"
+        ratio = "–" if row["ratio"] is None else f"{row['ratio']:.1f}"
+        lines.append(f"| {row['name']} | {plain} | {fast} | {ratio} | {goal} |")
+    return "\n".join(lines)
+
+
+def _short(value: float | None, peak: bool) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.1f} GiB" if peak else f"{value:.1f} s" if value >= 1 else f"{1000 * value:.{1 if value < 0.1 else 0}f} ms"

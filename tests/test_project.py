@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import yaml
 
+import benchmarks
 import skelmm_core
 from skelmm_core import cli, experiment, parameters, settings
 from skelmm_core.stage_commands import STAGES, UNTRAINED
@@ -201,6 +202,13 @@ def test_the_readmes_table_of_real_motion_is_what_the_benchmark_measured():
         assert row["std"] == pytest.approx(values.std(ddof=1) if len(values) > 1 else 0)
     needed = ("raw_1nn", "untrained_linear", "teacher_linear", "teacher_knn", "student_linear", "joint_linear")
     assert {row["name"] for row in rows} >= set(needed)
+
+
+def test_the_readmes_table_of_speed_is_what_was_measured():
+    rows = json.loads((ROOT / "benchmarks" / "results" / "benchmarks.json").read_text())
+    assert benchmarks.table(rows) in README
+    for row in rows:
+        assert f"`{row['commit'][:7]}`" in README and row["date"] in README
 
 
 # Notebooks
