@@ -6,6 +6,7 @@ Files of clips are made by `sample` and `prepare`, shown by `info`, their skelet
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -59,6 +60,7 @@ def prepare(
     paths: Annotated[tuple[Path, ...], Positional, arg(metavar="SOURCE [SOURCE ...] CLIPS")],
     format: str = "auto",
     options: Named = (),
+    protocol: str = "",
     strict: bool = False,
     jobs: int = 0,
 ) -> None:
@@ -71,7 +73,8 @@ def prepare(
         paths: SOURCE is a file, archive (zip or tar, never unpacked to the disk) or folder of a known format, and may be several of NTU
             RGB+D; CLIPS, the last, is the clips file to write.
         format: name of a format; auto looks at the content.
-        options: an option of the format's reader, e.g. -p incomplete=list.txt (ntu) or -p protocol=cross-view (npz); may be repeated.
+        options: an option of the format's reader, e.g. -p incomplete=list.txt or -p bodies=tracked (ntu); may be repeated.
+        protocol: the file's own train/test split, by name or expression, in place of the format's, e.g. cross-view.
         strict: stop at the first damaged recording.
         jobs: processes that read; 0: all cores as soon as it pays.
     """
@@ -83,6 +86,7 @@ def prepare(
         raise SettingsError(f"prepare takes SOURCE and CLIPS, what to read and what to write; found only '{' '.join(map(str, paths))}'")
     *source, clips = paths
     found = sources.read(source, format, **pairs(options))
+    found = dataclasses.replace(found, protocol=protocol or found.protocol)
     if found.protocol:
         protocols.check_words(found.protocol)
     written = files.write(clips, found, strict=strict, jobs=jobs)

@@ -73,12 +73,12 @@ def start(notebook: str, parameters: Mapping[str, Any]) -> Session:
     return session
 
 
-def prepared(notebook: str, source: str, source_format: str, data: str, out: str) -> str:
+def prepared(notebook: str, source: str, source_format: str, data: str, out: str, options: str = "") -> str:
     """The clips file to work on: `data`, or, if `source` names raw files, the one that `prepared.clips_file` makes of them.
 
-    Relative paths start from the repository, as in `start`.
+    options: of the format's reader, as "units=cm, up=z". Relative paths start from the repository, as in `start`.
     """
-    from skelmm_core.prepared import clips_file
+    from skelmm_core.prepared import clips_file, reader_options
 
     if not source:
         return data
@@ -86,7 +86,26 @@ def prepared(notebook: str, source: str, source_format: str, data: str, out: str
         raise SettingsError(f"both source='{source}' and data='{data}' are given; name raw files by source or a clips file by data")
     base = repository(notebook)
     raw = source if source == SAMPLE else base / Path(source).expanduser()
-    return str(clips_file(raw, source_format, base / Path(out).expanduser()))
+    return str(clips_file(raw, source_format, base / Path(out).expanduser(), reader_options(options, base)))
+
+
+def some_protocol(notebook: str, data: str, protocol: str | None) -> str | None:
+    """`protocol`; or, for a clips file that names none of its own, the first of the usual ones that fits, which the reader is told."""
+    from skelmm_core import protocols
+    from skelmm_core.clips import open_clips
+    from skelmm_core.errors import ProtocolError
+
+    if protocol or data == SAMPLE:
+        return protocol
+    clips = open_clips(repository(notebook) / Path(data).expanduser())
+    if clips.protocol:
+        return protocol
+    for name in protocols.usual(clips):
+        try:
+            return protocols.split(clips, name).name
+        except ProtocolError:
+            continue
+    return protocol
 
 
 def repository(notebook: str) -> Path:

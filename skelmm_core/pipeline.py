@@ -62,8 +62,8 @@ def run(
     Args:
         notebooks: numbers or names, e.g. ``("02", "03_ikem")``; none: all of `folder`.
         data: a clips file, or ``"sample"``.
-        given: values of parameters; each goes to every chosen notebook that has it. source (with source_format): raw files that are
-            made into a clips file in `out` first, in the place of `data`, for all notebooks.
+        given: values of parameters; each goes to every chosen notebook that has it. source, with source_format and source_options: raw
+            files that are made into a clips file in `out` first, in the place of `data`, for all notebooks.
         jobs: notebooks at a time; those that build on each other still run in order, so it is 00 and 01 that run beside the others.
         smoke, preset, seed, device: as in `Experiment`.
 
@@ -123,12 +123,12 @@ def choose(wanted: Iterable[str], folder: Path) -> dict[str, Path]:
 
 def _prepared(given: dict[str, Any], common: Mapping[str, Any]) -> str:
     """The clips file of the raw files that `given` names by source and source_format, which are taken out of it: all notebooks get it."""
-    from skelmm_core.prepared import clips_file
+    from skelmm_core.prepared import clips_file, reader_options
 
     if common["data"] != "sample":
         raise SettingsError("-p source=… makes a clips file of raw files to work on; leave out --data, which names another one")
-    source, form = given.pop("source"), given.pop("source_format", "auto")
-    return str(clips_file(source if source == "sample" else Path(source).resolve(), form, common["out"]).resolve())
+    source, form, options = given.pop("source"), given.pop("source_format", "auto"), given.pop("source_options", "")
+    return str(clips_file(source if source == "sample" else Path(source).resolve(), form, common["out"], reader_options(options)).resolve())
 
 
 def _deepest(names: Iterable[str]) -> str:

@@ -147,7 +147,7 @@ class _Draft:
     def __init__(self, path: Path, source: Source, strict: bool):
         self.path, self.title, self.row, self.strict = path, source.title, 12 * len(source.skeleton), strict
         self.part, self.journal = path.with_name(f".{path.name}.writing"), path.with_name(f".{path.name}.journal")
-        self.origin = json.dumps([FORMAT, source.fingerprint, source.title, source.class_names, source.skeleton.to_dict()])
+        self.origin = json.dumps([FORMAT, source.fingerprint, source.title, source.class_names, source.protocol, source.skeleton.to_dict()])
         self.begin = 8 + room(source)  # where the joints start
         self.columns = {c: array("i") for c in COLUMNS}
         self.start, self.names, self.dropped = array("q", [0]), {}, []

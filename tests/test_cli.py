@@ -295,6 +295,14 @@ def test_broken_recordings_name_the_file_and_leave_nothing(tmp_path, motion, cap
     assert sorted(p.name for p in tmp_path.iterdir()) == ["old.clips", "raw"]
 
 
+def test_prepare_takes_a_protocol_for_any_source(tmp_path, capsys):
+    for name in ("S001C001P001R001A001", "S001C002P001R001A001", "S001C003P001R001A001"):
+        ntu_file(tmp_path, name)
+    call(capsys, "prepare", tmp_path, tmp_path / "x.clips", "--protocol", "view == 2")
+    assert clips.open_clips(tmp_path / "x.clips").protocol == "view == 2"
+    assert "no column" in refused(capsys, "prepare", tmp_path, tmp_path / "y.clips", "--protocol", "camera == 2")
+
+
 def test_a_class_with_one_clip(tmp_path, capsys):
     for name in ("S001C001P001R001A001", "S001C001P002R001A001", "S001C001P002R001A002"):
         ntu_file(tmp_path, name)

@@ -28,7 +28,7 @@ ALL = (DATA, *NAMES)
 STAGE = dict(zip(ALL, ("evaluate", "evaluate", "pretrain", "exchange", "distill", "distill"), strict=True))
 COMMON = {"data": str, "out": str, "preset": str, "device": str, "smoke": bool, "seed": int}
 SHOWN = {
-    DATA: {"source", "source_format", "strips"},
+    DATA: {"source", "source_format", "source_options", "strips"},
     NAMES[0]: {"clip", "modality", "body"},
     NAMES[4]: {"points", "perplexity", "iterations"},
 }  # decide what is drawn, not trained
@@ -214,6 +214,27 @@ def test_00_reports_the_data(run, metrics):
     assert found["left_out"] == {"prepared": False}, "the sample was made on the spot"
     text = shown(nbformat.read(run / f"{DATA}.ipynb", as_version=4))
     assert "All classes have 8 clips." in text and "No coordinates are in both parts" in text and "0 of 2 people" in text
+
+
+def test_00_shows_recordings_that_name_no_protocol_with_the_reader_s_options(tmp_path, headless):
+    """A table in centimetres of a skeleton of one's own: the first usual protocol that fits stands in."""
+    rng, rows = np.random.default_rng(0), ["clip,frame,joint,x,y,z,label,subject"]
+    for i in range(8):
+        for frame in range(12):
+            rows += [f"c{i},{frame},{j},{100 * rng.normal():.3f},{100 * y:.1f},{rng.normal():.3f},{'ab'[i // 2 % 2]},{i % 2 + 1}"
+                     for j, y in ((0, 1.0), (1, 1.4), (2, 1.7), (3, 1.4), (4, 1.4))]  # fmt: skip
+    (tmp_path / "mine.csv").write_text("\n".join(rows))
+    joints = ["hips", "chest", "head", "left shoulder", "right shoulder"]
+    parents = ["hips", "hips", "chest", "chest", "chest"]
+    (tmp_path / "mine.toml").write_text(f'name = "mine"\njoints = {joints}\nparents = {parents}\n')
+    options = f"units=cm, skeleton={tmp_path / 'mine.toml'}"
+    papermill.execute_notebook(
+        ROOT / "notebooks" / f"{DATA}.ipynb", tmp_path / "done.ipynb",
+        {"source": str(tmp_path / "mine.csv"), "source_options": options, "out": str(tmp_path / "out")},
+        cwd=ROOT / "notebooks", progress_bar=False, log_output=False,
+    )  # fmt: skip
+    found = strict(tmp_path / "out" / DATA / "metrics.json")
+    assert found["headline"]["train | test"] == "4 | 4" and found["audit"]["protocols"][0]["protocol"] == "odd-even-subjects"
 
 
 def test_00_makes_a_clips_file_of_raw_files_and_names_the_leak(tmp_path, headless):

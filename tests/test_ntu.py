@@ -76,8 +76,8 @@ def test_no_cut_of_a_skeleton_text_passes_for_a_whole_one(scene, data):
     [
         ("", "'x' is empty"),
         ("  \n", "'x' is empty"),
-        ("two frames", "not a .skeleton text"),
-        ("1\n1\n\x00", "not a .skeleton text"),
+        ("two frames", "expected a number"),
+        ("1\n1\n\x00", "expected a number"),
         ("1.5", "frame count is 1.5"),
         ("nan", "frame count is nan"),
         ("-1", "frame count is -1"),
@@ -150,7 +150,7 @@ def test_about_table_names_other_recordings(tmp_path):
         ({"class_names": [1]}, "'class_names' is"),
         ({"frame_rate": "fast"}, "'frame_rate' is 'fast'"),
         ({"class_names": ["a"]}, "outside 1..1"),
-        ([], "must be a table"),
+        ([], "must be a JSON table"),
     ):
         (raw / "skelmm.json").write_text(json.dumps(table))
         with pytest.raises(DataError, match=words):
@@ -320,7 +320,7 @@ def test_a_coordinate_that_is_no_number_is_refused(word, axis):
     lines = skeleton_text([people(1)]).splitlines()
     fields = lines[10].split()
     fields[axis] = word
-    with pytest.raises(DataError, match="'x'.*(is not a .skeleton text|goes on after|ends in|joints, expected|count)"):
+    with pytest.raises(DataError, match="'x'.*(expected a number|goes on after|ends in|joints, expected|count)"):
         ntu.parse("\n".join([*lines[:10], " ".join(fields), *lines[11:]]).encode(), "x")
 
 
@@ -382,7 +382,7 @@ def test_a_damaged_file_among_many_is_named_and_the_others_kept(tmp_path, togeth
     paths[7].write_bytes(b"\0")
     report = clips.write(tmp_path / "x.clips", sources.read(raw), progress=False)
     assert report.clips == 10 and [d.name for d in report.damaged] == [paths[3].stem, paths[7].stem]
-    assert "it was cut short" in report.damaged[0].reason and "is not a .skeleton text" in report.damaged[1].reason
+    assert "it was cut short" in report.damaged[0].reason and "expected a number" in report.damaged[1].reason
     with pytest.raises(DataError, match=paths[3].stem):
         clips.write(tmp_path / "y.clips", sources.read(raw), progress=False, strict=True)
 

@@ -10,6 +10,7 @@ import lzma
 import os
 import re
 import tarfile
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -408,3 +409,54 @@ def facing_agrees_with_the_feet(x: np.ndarray) -> bool:
     ahead = np.cross([0, 1, 0], x[:, 8] - x[:, 4])
     toes = x[:, 15] - x[:, 14] + x[:, 19] - x[:, 18]
     return bool(np.median((ahead * toes).sum(-1)) > 0)
+
+
+# What a reviewer tried
+
+
+def test_a_file_that_is_a_data_set_by_itself_is_not_passed_over_in_a_folder(tmp_path):
+    raw = folder(tmp_path / "raw", one_of_each_class())
+    assert sources.recognise(raw) == "ntu"
+    (raw / "mine.csv").write_text("clip,frame,joint,x,y,z,label\na,0,0,1,2,3,b\n")
+    with pytest.raises(DataError, match="holds ntu data.*table data in 'mine.csv'"):
+        sources.read(raw)
+    assert sources.read(raw, format="ntu").items
+    alone = folder(tmp_path / "alone", {"mine.csv": (raw / "mine.csv").read_text()})
+    with pytest.raises(DataError, match=r"is a folder with table data in '.*mine.csv': name the file"):
+        sources.read(alone)
+
+
+def test_a_link_in_a_zip_is_refused_as_in_a_tar(tmp_path):
+    with zipfile.ZipFile(tmp_path / "raw.zip", "w") as archive:
+        link = zipfile.ZipInfo("S001C001P001R001A001.skeleton")
+        link.create_system, link.external_attr = 3, 0o120777 << 16
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(DataError, match="is a link; pack the files themselves"):
+        sources.read(tmp_path / "raw.zip", format="ntu")
+
+
+def test_a_link_to_nothing_is_left_out_and_named(tmp_path):
+    raw = folder(tmp_path / "raw", one_of_each_class())
+    (raw / "S001C002P005R002A001.skeleton").symlink_to(tmp_path / "nowhere")
+    report = clips.write(tmp_path / "x.clips", sources.read(raw), progress=False)
+    assert report.clips == 4 and "is a link to nothing" in report.damaged[0].reason
+
+
+def test_the_sample_is_not_read_from_a_folder(tmp_path):
+    with pytest.raises(DataError, match="made, not read from"):
+        sources.read(tmp_path, format="sample")
+    assert sources.read("sample").items
+
+
+@pytest.mark.parametrize("rate", ["NaN", "0", "-5", "1e400", "1" * 400])
+def test_a_frame_rate_that_is_none_is_refused(tmp_path, rate):
+    raw = folder(tmp_path / "raw", one_of_each_class() | {"skelmm.json": f'{{"frame_rate": {rate}}}'})
+    with pytest.raises(DataError, match="'frame_rate' must be frames per second above 0"):
+        sources.read(raw)
+
+
+@pytest.mark.parametrize(("table", "words"), [("[" * 3000, "nested too deeply"), ('{"class_names": []}', "one at least")])
+def test_other_damage_of_the_table_beside_ntu_files(tmp_path, table, words):
+    raw = folder(tmp_path / "raw", one_of_each_class() | {"skelmm.json": table})
+    with pytest.raises(DataError, match=words):
+        sources.read(raw)

@@ -316,7 +316,7 @@ def test_clip_in_two_places(tmp_path, form):
         ),
         (text(two(), [*HEADER[:-1], "views"]).encode(), "has a column 'views': is it meant as 'view'"),
         (text(two()).encode("utf-16"), "not text in UTF-8"),
-        (text(two(clip=("caf\u00e9", "b"))).encode("latin-1"), "line 1 or 2: not text in UTF-8"),
+        (text(two(clip=("caf\u00e9", "b"))).encode("latin-1"), "line 2: not text in UTF-8"),
         (text(two(clip=("b", "caf\u00e9"))).encode("latin-1"), "line 52: not text in UTF-8"),
         (text(two(), end="\r").encode(), "does not begin with a line that names columns"),
         (text(two()).replace("one,1,2,", "one,1\r,2,", 1).encode(), "some lines end in CR alone"),
@@ -438,3 +438,10 @@ def test_every_cut_of_a_csv_is_noticed(tmp_path):
         path.write_bytes(whole[:cut])
         found = [reading.checked(source, item, False)[0] for source in [table.read(path, skeleton="ntu25")] for item in source.items]
         assert isinstance(found[0], reading.Checked) and isinstance(found[1], Dropped) and found[1].damaged
+
+
+def test_decimal_commas_that_begin_late(tmp_path):
+    rows = ["clip;frame;joint;x;y;z;label"] + [f"a;{f};{j};{0 if f + j == 0 else '-0,099'};1;0;b" for f in range(3) for j in range(20)]
+    (tmp_path / "x.csv").write_text("\n".join([*rows, *(row.replace("a;", "c;", 1) for row in rows[1:])]))
+    found = list(sources.read(tmp_path / "x.csv", skeleton="kinect20").recordings)
+    assert len(found) == 2 and found[0].joints[0, 1, 3, 0] == np.float32(-0.099)

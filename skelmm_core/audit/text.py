@@ -36,7 +36,7 @@ def text(audit: Audit) -> str:
 def findings(audit: Audit) -> Iterator[tuple[str, str]]:
     """(what was looked at, what was found) for everything that was measured."""
     counts = [n for _, n in audit.classes if n]
-    fewest, most = (pick(audit.classes, key=lambda c: c[1] or max(counts)) for pick in (min, max))
+    fewest, most = (pick((c for c in audit.classes if c[1]), key=lambda c: c[1]) for pick in (min, max))
     spread = f"{fewest[1]} ({fewest[0]}) to {most[1]} ({most[0]})" if fewest[1] < most[1] else f"{most[1]}"
     yield "classes", f"{len(counts)}, with {spread} clips each"
     yield "bodies", ", ".join(f"{audit.bodies[n]} {what}" for n, what in ((0, "frames with none"), (1, "with one"), (2, "with two")))
@@ -109,7 +109,7 @@ def _height(audit: Audit) -> str:
         return "not known: there is no body"
     known = {subject: s for subject, s in audit.heights.items() if s.n and subject >= 0}
     words = f"{audit.height.median:.2f} {audit.unit} (median extent)"
-    if known:
+    if len(known) > 1:
         low, high = (pick(known, key=lambda subject: known[subject].median) for pick in (min, max))
         words += f"; subjects from {known[low].median:.2f} (subject {low}) to {known[high].median:.2f} (subject {high})"
     if audit.odd_heights.clips:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -33,6 +34,9 @@ FORMATS: dict[str, str] = {
 }
 
 
+BY_THEMSELVES = (".csv", ".tsv", ".parquet", ".npz", ".pkl", ".pickle")
+
+
 def module(format: str) -> ModuleType:
     """The module that reads a format."""
     if format not in FORMATS:
@@ -47,6 +51,16 @@ def recognise(path: str | Path) -> str:
     path = Path(path)
     _check_readable(path)
     found = [name for name in FORMATS if module(name).recognise(path)]
+    alone = _files_by_themselves(path)
+    if alone and found:
+        name, file = next(iter(alone.items()))
+        raise DataError(
+            f"'{path}' holds {found[0]} data, and beside it {name} data in '{file.name}': keep them apart, or name one with --format"
+        )
+    if alone:
+        raise DataError(
+            f"'{path}' is a folder with {' and '.join(f'{name} data in {str(file)!r}' for name, file in alone.items())}: name the file"
+        )
     if len(found) == 1:
         return found[0]
     if found:
@@ -60,6 +74,14 @@ def recognise(path: str | Path) -> str:
         what = "the file is empty" if path.is_file() and not path.stat().st_size else "no reader knows its content"
     known = "; ".join(f"{name}: {module(name).HOLDS}" for name in FORMATS)
     raise DataError(f"'{path}' is not skeleton data that can be read: {what}. Formats: {known}")
+
+
+def _files_by_themselves(path: Path) -> dict[str, Path]:
+    """Files of a folder that are a data set each, by format: tables, npz, pickles; the first few are looked at."""
+    if not path.is_dir():
+        return {}
+    some = islice((p for p in sorted(path.iterdir()) if p.suffix.lower() in BY_THEMSELVES and p.is_file()), 20)
+    return {name: file for file in some for name in FORMATS if module(name).recognise(file)}
 
 
 def _check_readable(path: Path) -> None:

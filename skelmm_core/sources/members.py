@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -22,13 +23,14 @@ LARGEST_TAR = 1 << 29  # bytes of members; a compressed tar can only be read in 
 class Member:
     """One file: its path inside the whole, what tells its content apart without reading it, and where its bytes are.
 
-    place: a file's path; or a zip's path and the name inside; or a tar's path and the offset inside; or the bytes themselves.
+    place: a file's path; or a zip's path and the name inside; or a tar's path and the offset inside; or the bytes themselves; or
+    None, nowhere.
     """
 
     path: str
     size: int
     mark: str
-    place: str | tuple[str, str | int] | bytes
+    place: str | tuple[str, str | int] | bytes | None
 
     @property
     def stem(self) -> str:
@@ -42,6 +44,8 @@ class Member:
             raise DataError(f"'{self.path}' has {self.size} bytes, more than any recording ({largest}); take it away")
         try:
             match self.place:
+                case None:
+                    raise DataError(f"'{self.path}' is a link to nothing, or no file at all; remove it")
                 case bytes(content):
                     return content
                 case (path, str(name)):
@@ -57,6 +61,8 @@ class Member:
                         file.seek(offset)
                         return file.read(self.size)
             return Path(self.place).read_bytes()
+        except PermissionError as problem:
+            raise DataError(f"can't read '{self.path}': {problem.strerror}; change its permissions") from problem
         except archives.BROKEN as problem:
             raise DataError(f"can't read '{self.path}': {problem}; copy it again from its source") from problem
 
@@ -92,6 +98,8 @@ def _members(path: Path, suffix: str) -> list[Member]:
         if zipfile.is_zipfile(path):
             return _zip(path, suffix)
         return _tar(path, suffix)
+    except PermissionError as problem:
+        raise DataError(f"can't read '{problem.filename or path}': {problem.strerror}; change its permissions") from problem
     except archives.BROKEN as problem:
         raise archives.torn(path, problem) from problem
 
@@ -170,14 +178,24 @@ def files(path: Path) -> Iterator[Path]:
 
 
 def _folder(path: Path, suffix: str) -> list[Member]:
-    found = ((p, p.stat()) for p in files(path) if _ends(p.name, suffix) and p.is_file())
-    return [Member(p.relative_to(path).as_posix(), state.st_size, str(state.st_mtime_ns), str(p)) for p, state in found]
+    return [_file(p, p.relative_to(path).as_posix()) for p in files(path) if _ends(p.name, suffix)]
+
+
+def _file(path: Path, name: str) -> Member:
+    """A file of a folder; what is no file, such as a link to nothing or a pipe, is one that can't be read."""
+    try:
+        state = path.stat()
+    except FileNotFoundError:
+        return Member(name, 0, "", None)
+    return Member(name, state.st_size, str(state.st_mtime_ns), str(path) if stat.S_ISREG(state.st_mode) else None)
 
 
 def _zip(path: Path, suffix: str) -> list[Member]:
     entries = archives.of_zip(path)
     for entry in entries:
         _inside(entry.filename, path)
+        if stat.S_ISLNK(entry.external_attr >> 16):
+            raise DataError(f"'{path}': '{entry.filename}' is a link; pack the files themselves")
     entries = [e for e in entries if _ends(e.filename, suffix)]
     archives.believe(path, sum(e.file_size for e in entries))  # members may share their bytes
     return [Member(e.filename, e.file_size, f"{e.CRC:08x}", (str(path), e.filename)) for e in entries]

@@ -9,7 +9,6 @@ Other recordings in this format can say what they are in a file `skelmm.json` be
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ import numpy as np
 from skelmm_core.errors import DataError, SettingsError, nearest
 from skelmm_core.recordings import Dropped, Found, Recording, Source
 from skelmm_core.skeletons import NTU25
-from skelmm_core.sources import members, ntu_text
+from skelmm_core.sources import json_text, members, ntu_text
 from skelmm_core.sources.bodies import BODIES, as_published, tracked
 from skelmm_core.sources.ntu_names import NAMES
 
@@ -167,12 +166,7 @@ def _about(path: Path | tuple[Path, ...], found: list[members.Member]) -> dict:
         return {}
     if len(found) > 1:
         raise DataError(f"'{path}' holds {len(found)} files '{ABOUT}'; expected one, which describes all recordings")
-    try:
-        table = json.loads(found[0].read())
-    except ValueError as problem:
-        raise DataError(f"'{found[0].path}' is not JSON: {problem}") from problem
-    if not isinstance(table, dict):
-        raise DataError(f"'{found[0].path}' must be a table with any of {', '.join(kinds)}")
+    table = json_text.parse(found[0].read(), found[0].path)
     for key, value in table.items():
         if key not in kinds:
             raise DataError(f"'{found[0].path}' has an unknown field '{key}'{nearest(key, kinds)}")
@@ -184,4 +178,9 @@ def _about(path: Path | tuple[Path, ...], found: list[members.Member]) -> dict:
             raise DataError(
                 f"'{found[0].path}': '{key}' is {value!r}; expected a {'list of strings' if key == 'class_names' else 'text or number'}"
             )
+    rate, names = table.get("frame_rate", 30.0), table.get("class_names", ["a class"])
+    if not 0 < rate < 1e6:
+        raise DataError(f"'{found[0].path}': 'frame_rate' must be frames per second above 0, found {rate!r:.80}")
+    if not names or not all(name.isprintable() and name for name in names):
+        raise DataError(f"'{found[0].path}': 'class_names' must be a list of names that can be printed, one at least")
     return table

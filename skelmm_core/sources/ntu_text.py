@@ -74,7 +74,7 @@ def _numbers(text: bytes, where: str, most: int) -> tuple[np.ndarray, np.ndarray
     try:
         numbers = np.fromstring(text.strip(), np.float64, sep=" ")  # stops with ValueError at the first thing that is not a number
     except ValueError as problem:
-        raise DataError(f"'{where}' is not a .skeleton text of numbers ({problem}); copy it again from its source") from problem
+        raise DataError(f"'{where}', {misfit(text)}, expected a number; copy the .skeleton text again from its source") from problem
     if not len(numbers):
         raise DataError(f"'{where}' is empty; expected a .skeleton text that begins with the frame count")
     counts, starts = _walk(numbers, where, most)
@@ -84,6 +84,17 @@ def _numbers(text: bytes, where: str, most: int) -> tuple[np.ndarray, np.ndarray
     joints = numbers[starts[:, None, None] + COORDINATES] if len(starts) else np.empty((0, JOINTS, 3))
     with np.errstate(over="ignore"):  # beyond float32: becomes inf, which `recordings.check` refuses
         return counts, places[starts], joints.astype(np.float32)
+
+
+def misfit(text: bytes) -> str:
+    """Where a text of numbers has its first word that is none, and the word."""
+    for number, line in enumerate(text.splitlines(), 1):
+        for word in line.split():
+            try:
+                float(word)
+            except ValueError:
+                return f"line {number}: found {word[:40].decode('ascii', 'replace')!r}"
+    return "somewhere: found numbers that run into each other"
 
 
 def _words(text: bytes) -> np.ndarray:
@@ -120,5 +131,7 @@ def _walk(numbers: np.ndarray, where: str, most: int) -> tuple[np.ndarray, np.nd
 
 def _count(number: float, where: str, what: str, most: int) -> int:
     if not (number.is_integer() and 0 <= number < most):
-        raise DataError(f"'{where}': the {what} is {number:g}, expected a whole number; the file is damaged or of another layout")
+        raise DataError(
+            f"'{where}': the {what} is {number:g}, expected a whole number below {most}; the file is damaged or of another layout"
+        )
     return int(number)

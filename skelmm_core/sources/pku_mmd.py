@@ -20,6 +20,7 @@ from skelmm_core.errors import DataError
 from skelmm_core.recordings import Dropped, Found, Recording, Source
 from skelmm_core.skeletons import NTU25
 from skelmm_core.sources import members
+from skelmm_core.sources.ntu_text import misfit
 from skelmm_core.sources.pku_names import NAMES
 
 HOLDS = "PKU-MMD skeleton and label .txt files in a folder, zip or tar, or in two"
@@ -163,7 +164,7 @@ def frames(member: members.Member) -> np.ndarray:
     try:
         numbers = np.fromstring(content, np.float32, sep=" ") if lines else np.empty(0, np.float32)
     except ValueError as problem:
-        raise DataError(f"'{member.path}' is not a text of numbers ({problem}); copy it again from its source") from problem
+        raise DataError(f"'{member.path}', {misfit(content)}, expected a number; copy it again from its source") from problem
     if numbers.size != len(lines) * FIELDS:
         raise DataError(f"'{member.path}': {numbers.size} numbers can be read of the {len(lines) * FIELDS} in its lines; copy it again")
     return np.ascontiguousarray(numbers.reshape(-1, BODIES, JOINTS, 3).swapaxes(0, 1))

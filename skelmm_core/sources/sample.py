@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from skelmm_core.errors import SettingsError, nearest
+from skelmm_core.errors import DataError, SettingsError, nearest
 from skelmm_core.motion.actions import ACTIONS
 from skelmm_core.motion.camera import VIEWS, camera, sense
 from skelmm_core.motion.performance import RATE, perform
@@ -49,15 +49,17 @@ def read(
     """Generate the sample; clips are made while they are read, hundreds a second on one core.
 
     Args:
-        path: not used; here so that all readers are called alike.
+        path: the word "sample", or nothing; here so that all readers are called alike.
         performers: persons 1 to 999. Odd and even persons are the two halves of the default protocol.
         repetitions: times that each person does each action, 1 to 999.
         cameras: the first one, two or three of the views -45, 0 and +45 degrees; cameras of one performance see the same motion.
         seed: whole number from 0 on; another seed gives other people, performances and cameras.
         actions: names from `NAMES` in the order of the wanted labels; None = all.
 
-    Raises `SettingsError` for a number out of range, an unknown action or one named twice.
+    Raises `DataError` for another path, `SettingsError` for a number out of range, an unknown action or one named twice.
     """
+    if path is not None and str(path) != "sample":
+        raise DataError(f"the built-in sample is made, not read from '{path}': name the source 'sample', or another format")
     for name, value, most in (
         ("performers", performers, 999),
         ("repetitions", repetitions, 999),

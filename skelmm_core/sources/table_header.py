@@ -12,6 +12,7 @@ from pathlib import Path
 from skelmm_core.errors import DataError
 
 LONGEST = 1 << 16  # bytes of the header line
+ROWS = 200  # that are looked at for decimal commas: the first ones may hold whole numbers
 FOOTER = 1 << 20  # bytes of a Parquet file's end that are searched for names
 DELIMITERS = ",;\t"
 PARQUET = b"PAR1"
@@ -59,24 +60,24 @@ def of_text(path: Path) -> Header:
     """The header of a text. Raises `DataError` for what is no text in UTF-8, has no header line, or has two columns of one name."""
     try:
         with open(path, "rb") as file:
-            first, second = file.readline(LONGEST), file.readline(LONGEST)
+            first, rows = file.readline(LONGEST), [file.readline(LONGEST) for _ in range(ROWS)]
     except OSError as problem:
         raise DataError(f"can't read '{path}': {problem.strerror or problem}") from problem
     try:
-        lines = [line.removeprefix(codecs.BOM_UTF8).decode("utf-8").rstrip("\r\n") for line in (first, second)]
+        head = first.removeprefix(codecs.BOM_UTF8).decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError as problem:
-        raise DataError(f"'{path}', line 1 or 2: not text in UTF-8 ({problem}); save the table as CSV in UTF-8") from problem
-    if "\0" in lines[0] or not first.endswith(b"\n") or "\r" in lines[0]:
+        raise DataError(f"'{path}', line 1: not text in UTF-8 ({problem}); save the table as CSV in UTF-8") from problem
+    if "\0" in head or not first.endswith(b"\n") or "\r" in head:
         raise DataError(
             f"'{path}' does not begin with a line that names columns; expected clip,frame,joint,x,y,z,label in UTF-8, each row in a line"
         )
-    delimiter = max(DELIMITERS, key=lines[0].count)
-    columns = plain(_fields(lines[0], delimiter))
+    delimiter = max(DELIMITERS, key=head.count)
+    columns = plain(_fields(head, delimiter))
     twice = [name for name in columns if columns.count(name) > 1] if len(columns) < 1000 else columns[:1]
     if twice:
         raise DataError(f"'{path}', line 1: {len(columns)} columns, of which two are named '{twice[0][:50]}'; name them apart")
-    values = dict(zip(columns, _fields(lines[1], delimiter), strict=False))
-    commas = delimiter != "," and any(_COMMA.fullmatch(values.get(axis, "")) for axis in "xyz")
+    values = (dict(zip(columns, _fields(row.decode("utf-8", "replace"), delimiter), strict=False)) for row in rows)
+    commas = delimiter != "," and any(_COMMA.fullmatch(value.get(axis, "")) for value in values for axis in "xyz")
     return Header(columns, delimiter, "," if commas else ".", len(first))
 
 
