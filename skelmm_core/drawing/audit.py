@@ -130,7 +130,7 @@ def height_dots(audit: Audit) -> Picture:
         axes.plot(places, [m for m, _, _ in known], "o", color=palette.MODALITY["joint"], ms=5)
         axes.axhline(audit.height.median, color="#555555", lw=1, ls=(0, (5, 3)))
         every = -(-len(known) // 45)
-        axes.set_xticks(places[::every], ["?" if subject < 0 else str(subject) for _, subject, _ in known][::every], fontsize=8)
+        axes.set_xticks(places[::every], ["unknown" if subject < 0 else str(subject) for _, subject, _ in known][::every], fontsize=8)
         metres = "m" if audit.dimensions == 3 else audit.unit
         axes.set(xlabel="subject, from low to high", ylabel=f"vertical extent ({metres})", xlim=(-0.8, len(known) - 0.2))
         axes.grid(axis="y")
