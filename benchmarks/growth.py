@@ -30,6 +30,7 @@ TITLES = {
     "batch": "clips per step, N", "queue": "queue, K", "modalities": "modalities, S", "frames": "frames, T",
     "two": "clips with a second body, %", "hidden": "base channels",
 }  # fmt: skip
+SHORT = {"batch": "N", "queue": "K", "modalities": "S", "frames": "T", "two": "% with two", "hidden": "channels"}
 SECONDS, MEMORY = "#0072B2", "#D55E00"  # colour-blind safe
 
 
@@ -75,6 +76,7 @@ def draw(rows: list[dict], path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.4), layout="constrained")
     for axis, (name, title) in zip(axes.flat, TITLES.items(), strict=True):
@@ -86,6 +88,8 @@ def draw(rows: list[dict], path: Path) -> None:
             text = f"{'time' if what == 'seconds' else 'memory'}, slope {slope(x, y):.2f}"
             where.plot(x, y, color=colour, marker=marker, linestyle="-" if what == "seconds" else "--", label=text)
             where.set_yscale("log")
+            where.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            where.yaxis.set_major_formatter("{x:g}")
             where.tick_params(axis="y", colors=colour, which="both")
         if name != "two":
             axis.set_xscale("log", base=2)
@@ -95,8 +99,11 @@ def draw(rows: list[dict], path: Path) -> None:
         axis.set_ylabel("seconds per step", color=SECONDS)
         other.set_ylabel("GiB beyond weights and queues", color=MEMORY)
         lines = [*axis.get_lines(), *other.get_lines()]
+        for where in (axis, other):
+            low, high = where.get_ylim()
+            where.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
         axis.legend(lines, [line.get_label() for line in lines], loc="upper left", fontsize=8)
-    base = ", ".join(f"{TITLES[k].split(', ')[-1]} = {v}" for k, v in BASE.items())
+    base = ", ".join(f"{SHORT[k]} = {v}" for k, v in BASE.items())
     figure.suptitle(f"A step of stage 2; all but one size at {base}", fontsize=10)
     figure.savefig(path, dpi=150)
 
