@@ -76,7 +76,7 @@ def draw(rows: list[dict], path: Path) -> None:
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
-    from matplotlib.ticker import LogLocator
+    from matplotlib.ticker import LogLocator, NullFormatter
 
     figure, axes = plt.subplots(2, 3, figsize=(12, 6.4), layout="constrained")
     for axis, (name, title) in zip(axes.flat, TITLES.items(), strict=True):
@@ -90,6 +90,7 @@ def draw(rows: list[dict], path: Path) -> None:
             where.set_yscale("log")
             where.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             where.yaxis.set_major_formatter("{x:g}")
+            where.yaxis.set_minor_formatter(NullFormatter())
             where.tick_params(axis="y", colors=colour, which="both")
         if name != "two":
             axis.set_xscale("log", base=2)
