@@ -5,6 +5,9 @@ Each has a function ``measure(quick) -> list[Row]`` that compares a plain way wi
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 MODULES = {
@@ -39,6 +42,28 @@ class Row:
 
 
 HEAD = f"{'name':<44} {'plain_s':>10} {'fast_s':>10} {'ratio':>7} {'goal':>5}"
+
+
+@contextmanager
+def watched() -> Iterator[Callable[[], float]]:
+    """Gives a function that tells, after the block, by how many MiB this process was larger at most than when the block began."""
+    import psutil
+
+    process, done = psutil.Process(), threading.Event()
+    before = peak = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.005):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield lambda: (peak - before) / 2**20
+    finally:
+        done.set()
+        watcher.join()
 
 
 def table(rows: list[dict]) -> str:

@@ -36,32 +36,17 @@ SECONDS, MEMORY = "#0072B2", "#D55E00"  # colour-blind safe
 
 def point(size: dict[str, int], steps: int) -> dict[str, float]:
     """Median seconds per step, and peak MiB beyond those of the built model."""
-    import threading
-
-    import psutil
-
+    from benchmarks import watched
     from benchmarks.steps import fast_steps
 
-    width = dict(features=16 * size["hidden"])
+    width, times = dict(features=16 * size["hidden"]), []
     step = fast_steps(2 if size["modalities"] > 1 else 1, {**size, **width}, size["two"] / 100)
-    process, done = psutil.Process(), threading.Event()
-    before = peak = process.memory_info().rss
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.01):
-            peak = max(peak, process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    times = []
-    for _ in range(steps + 1):
-        began = time.perf_counter()
-        step()
-        times.append(time.perf_counter() - began)
-    done.set()
-    watcher.join()
-    return {"seconds": statistics.median(times[1:]), "mib": (peak - before) / 2**20}
+    with watched() as most:
+        for _ in range(steps + 1):
+            began = time.perf_counter()
+            step()
+            times.append(time.perf_counter() - began)
+    return {"seconds": statistics.median(times[1:]), "mib": most()}
 
 
 def slope(x: list[float], y: list[float]) -> float:

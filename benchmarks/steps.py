@@ -16,16 +16,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
-import psutil
 import torch
 
-from benchmarks import Row, plain
+from benchmarks import Row, plain, watched
 from skelmm_core import batches, manifest, modalities, settings
 from skelmm_core.experiment import make_fabric
 from skelmm_core.skeletons import NTU25
@@ -121,22 +119,11 @@ def measure(quick: bool = False) -> list[Row]:
 
 def memory(way: str, stage: int, size: dict, steps: int = 2) -> float:
     """MiB that this process takes at most while it makes some steps, beyond what it has after building."""
-    step, process = WAYS[way](stage, size, TWO), psutil.Process()
-    before = peak = process.memory_info().rss
-    done = threading.Event()
-
-    def watch() -> None:
-        nonlocal peak
-        while not done.wait(0.005):
-            peak = max(peak, process.memory_info().rss)
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    for _ in range(steps):
-        step()
-    done.set()
-    watcher.join()
-    return (peak - before) / 2**20
+    step = WAYS[way](stage, size, TWO)
+    with watched() as most:
+        for _ in range(steps):
+            step()
+    return most()
 
 
 def _own_process(way: str, stage: int, quick: bool) -> float:

@@ -5,7 +5,7 @@ length along D. `temperature` is 0.07 in the published recipe. Every loss is a m
 Keys and queues are constants: pass them without gradient.
 
 Log-sum-exp over [z0, a, a*b] is put together from its parts, so no (1 + 2K)-wide matrix is written: LSE(a_u) is needed once per branch,
-and LSE(a_u * a_v) is the same for (u, v) and (v, u). `partition` computes these parts without writing any matrix of K columns.
+and LSE(a_u * a_v) is the same for (u, v) and (v, u). `partition` computes these parts piece by piece along K.
 """
 
 from __future__ import annotations

@@ -57,9 +57,9 @@ def split(clips: Clips, protocol: str = "") -> Split:
     if len(test) > 1:
         raise ProtocolError(f"protocol '{name}' has more than one ' / '; expected 'training part' or 'training part / test part'")
     test = test[0] if test else ~train
-    several = np.bincount(clips.labels, minlength=len(clips.class_names))[clips.labels] > 1
-    _check(clips, name, train, test, several)
+    several = np.bincount(clips.labels)[clips.labels] > 1
     train, test = train & several, test & several
+    _check(clips, name, train, test, np.unique(clips.labels[several]))
     return Split(np.flatnonzero(train), np.flatnonzero(test), name)
 
 
@@ -194,14 +194,14 @@ def _number(value, name: str) -> np.ndarray:
     return value
 
 
-def _check(clips: Clips, name: str, train: np.ndarray, test: np.ndarray, several: np.ndarray) -> None:
+def _check(clips: Clips, name: str, train: np.ndarray, test: np.ndarray, present: np.ndarray) -> None:
+    """present: labels that both parts must have."""
     both = np.flatnonzero(train & test)
     if len(both):
         raise ProtocolError(
             f"protocol '{name}': {len(both)} clips are in both parts, e.g. '{clips.names[both[0]]}'; the parts must not overlap"
         )
-    present = np.unique(clips.labels[several])
-    for part, mask in (("training", train & several), ("test", test & several)):
+    for part, mask in (("training", train), ("test", test)):
         if not mask.any():
             raise ProtocolError(f"protocol '{name}' leaves the {part} part of '{clips.path}' empty ({len(clips)} clips in all)")
         missing = np.setdiff1d(present, clips.labels[mask])

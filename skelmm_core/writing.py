@@ -141,8 +141,8 @@ def _refusing(path: Path) -> Iterator[None]:
 
 
 class _Draft:
-    """A clips file in the making, with what is known of its clips. As a context it leaves nothing behind after an error, and everything
-    that is needed to go on after an interrupt."""
+    """A clips file in the making, with what is known of its clips. As a context it leaves everything that is needed to go on after an
+    interrupt, or after an error that comes when the journal has a line already; nothing after an earlier one."""
 
     def __init__(self, path: Path, source: Source, strict: bool):
         self.path, self.title, self.row, self.strict = path, source.title, 12 * len(source.skeleton), strict
@@ -195,7 +195,7 @@ class _Draft:
             self._discard()
         if isinstance(problem, OSError):
             raise unwritten(self.path, problem, kept=KEPT if kept else NOTHING) from problem
-        if kept and not stopped and isinstance(problem, DataError):
+        if kept and not stopped and self.strict and isinstance(problem, DataError):
             raise DataError(f"{problem}. What was written is kept: without --strict the same command goes on from there") from problem
 
     def add(self, found: Sequence[Checked | Dropped]) -> None:

@@ -421,7 +421,11 @@ def test_a_file_that_is_a_data_set_by_itself_is_not_passed_over_in_a_folder(tmp_
     with pytest.raises(DataError, match="holds ntu data.*table data in 'mine.csv'"):
         sources.read(raw)
     assert sources.read(raw, format="ntu").items
-    alone = folder(tmp_path / "alone", {"mine.csv": (raw / "mine.csv").read_text()})
+    table = (raw / "mine.csv").read_text()
+    (raw / "mine.csv").unlink()
+    (raw / "torn.npz").write_bytes(b"PK\3\4 and nothing")
+    assert sources.recognise(raw) == "ntu"
+    alone = folder(tmp_path / "alone", {"mine.csv": table})
     with pytest.raises(DataError, match=r"is a folder with table data in '.*mine.csv': name the file"):
         sources.read(alone)
 

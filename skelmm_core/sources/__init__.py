@@ -32,9 +32,7 @@ FORMATS: dict[str, str] = {
     "table": "skelmm_core.sources.table",
     "npz": "skelmm_core.sources.generic_npz",
 }
-
-
-BY_THEMSELVES = (".csv", ".tsv", ".parquet", ".npz", ".pkl", ".pickle")
+BY_THEMSELVES = (".csv", ".tsv", ".parquet", ".npz", ".pkl", ".pickle")  # endings of files that are a data set each
 
 
 def module(format: str) -> ModuleType:
@@ -81,7 +79,15 @@ def _files_by_themselves(path: Path) -> dict[str, Path]:
     if not path.is_dir():
         return {}
     some = islice((p for p in sorted(path.iterdir()) if p.suffix.lower() in BY_THEMSELVES and p.is_file()), 20)
-    return {name: file for file in some for name in FORMATS if module(name).recognise(file)}
+    return {name: file for file in some for name in FORMATS if _recognised(name, file)}
+
+
+def _recognised(name: str, file: Path) -> bool:
+    """A torn file beside other data is none of their business."""
+    try:
+        return module(name).recognise(file)
+    except DataError:
+        return False
 
 
 def _check_readable(path: Path) -> None:

@@ -57,7 +57,7 @@ def read(path: Path | tuple[Path, ...], incomplete: str | Path = "", bodies: str
         )
     actions = [int(name[5]) for m in found if (name := NAME.fullmatch(m.stem))]
     if not actions:
-        _numbers(found[0], 0)
+        _numbers(found[0], 0)  # raises, saying how files are named
     about = _about(path, members.members(path, ABOUT))
     later = any(60 < action <= len(NAMES) for action in actions)
     names = tuple(about.get("class_names", NAMES if later else NAMES[:60]))
