@@ -17,7 +17,7 @@ from skelmm_core import checkpoints, modalities
 from skelmm_core.encoder import Branches, Encoder, EncoderShape
 from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.evaluation.features import Features, checked_labels, stacked
-from skelmm_core.evaluation.linear import fit
+from skelmm_core.evaluation.linear import fit, scaling
 from skelmm_core.files import refuse_foreign, replacing
 from skelmm_core.settings import Evaluate
 from skelmm_core.skeletons import Skeleton
@@ -57,8 +57,7 @@ def classifiers(features: Features, labels: Tensor, classes: int, settings: Eval
     labels = checked_labels(labels, x, classes, "train")
     mean, scale = torch.zeros_like(x[:, :1]), torch.ones_like(x[:, :1])  # (S, 1, F)
     if settings.probe_standardise:
-        mean, deviation = x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True, correction=0)
-        scale = torch.where(deviation > 1e-6 * mean.abs() + 1e-12, 1 / (deviation * x.shape[2] ** 0.5), 0)  # as `linear_probe`
+        mean, scale = scaling(x)
     weight, bias = fit((x - mean) * scale, labels, tuple(features), classes, settings, together)
     weight = scale.transpose(1, 2) * weight
     return weight, bias - mean @ weight

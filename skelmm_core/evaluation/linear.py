@@ -59,14 +59,19 @@ def linear_probe(
     train_labels = checked_labels(train_labels, x, classes, "train")
     test_labels = checked_labels(test_labels, y, classes, "test")
     if standardise:
-        mean, deviation = x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True, correction=0)
-        scale = torch.where(deviation > 1e-6 * mean.abs() + 1e-12, 1 / (deviation * x.shape[2] ** 0.5), 0)  # constant features say nothing
+        mean, scale = scaling(x)
         x, y = (x - mean) * scale, (y - mean) * scale
     single = logits_of(y, *fit(x, train_labels, names, classes, settings, together=False))  # (S, N', C)
     fused = single if fusion == "late" or len(names) == 1 else logits_of(y, *fit(x, train_labels, names, classes, settings, together=True))
     if not (torch.isfinite(single).all() and torch.isfinite(fused).all()):
         raise TrainingError(f"the linear probe diverged with probe_lr={settings.probe_lr}; lower it or standardise the features")
     return scored(fused.mean(dim=0), test_labels, dict(zip(names, single, strict=True)))
+
+
+def scaling(x: Tensor) -> tuple[Tensor, Tensor]:
+    """What standardising (S, N, F) takes off and multiplies with, (S, 1, F) each; constant features say nothing and become 0."""
+    mean, deviation = x.mean(dim=1, keepdim=True), x.std(dim=1, keepdim=True, correction=0)
+    return mean, torch.where(deviation > 1e-6 * mean.abs() + 1e-12, 1 / (deviation * x.shape[2] ** 0.5), 0)
 
 
 def fit(x: Tensor, labels: Tensor, names: Iterable[str], classes: int, settings: Evaluate, together: bool) -> tuple[Tensor, Tensor]:
