@@ -25,7 +25,7 @@ import torch
 
 from benchmarks import Row, plain, watched
 from skelmm_core import batches, manifest, modalities, settings
-from skelmm_core.experiment import make_fabric
+from skelmm_core.experiment import choose_device, make_fabric
 from skelmm_core.skeletons import NTU25
 from skelmm_core.stages.contrast import Contrast
 from skelmm_core.stages.distill import Distillation
@@ -47,7 +47,8 @@ def recordings(count: int, two: float, seed: int = 0) -> list[np.ndarray]:
 
 def plain_steps(stage: int, size: dict, two: float) -> Callable[[], float]:
     """A function that takes one step and gives its loss."""
-    trainer = plain.build(stage, hidden=size["hidden"], features=size["features"], queue=size["queue"], preset="described")
+    sizes = {name: size[name] for name in ("hidden", "features", "queue")}
+    trainer = plain.build(stage, preset="described", device=choose_device("auto"), **sizes)
     loader = trainer.loader(recordings(size["batch"], two), size["batch"])
 
     def endless() -> Iterator:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import benchmarks
-from benchmarks import Row, __main__, parsing
+from benchmarks import Row, __main__, card, parsing
 from skelmm_core.sources import ntu
 
 
@@ -70,3 +71,31 @@ def test_quick_promises_nothing_and_writes_nothing(monkeypatch, tmp_path, capsys
     assert __main__.main(["--quick"]) == 0 and not (tmp_path / "none.json").exists()
     told = capsys.readouterr().out
     assert "NTU .skeleton" in told and "step, stage 3, N=4, one body" in told and "MISSED" not in told
+
+
+def test_the_roofline_counts_arithmetic_and_bytes_of_products_and_their_gradients():
+    a, b = torch.randn(6, 4), torch.randn(4, 10, requires_grad=True)
+    kernel = torch.randn(5, 2, 9, 1, dtype=torch.bfloat16)
+    image = torch.randn(3, 2, 7, 8, dtype=torch.bfloat16)
+    with card.Products() as products:
+        (a @ b).relu().sum().backward()  # forward, and the gradient of b: both 6 x 4 x 10
+        torch.conv2d(image, kernel, padding=(4, 0))
+    product, gradient, convolution = products.found
+    assert product == (2 * 6 * 4 * 10, 4 * (24 + 40 + 60), torch.float32)
+    assert gradient == (2 * 6 * 4 * 10, 4 * (24 + 40 + 60), torch.float32)
+    assert convolution == (2 * 3 * 5 * 7 * 8 * 2 * 9, 2 * (336 + 90 + 840), torch.bfloat16)
+
+
+def test_the_roofline_is_the_larger_of_both_times():
+    ceilings = {torch.float32: 100.0, torch.bfloat16: 200.0, "copy": 10.0}
+    a = torch.ones(1, 50)
+    assert card.roofline(lambda: float(a @ a.T), ceilings) == pytest.approx(4 * 101 / 10)  # 404 bytes, 100 operations
+    assert card.roofline(lambda: float((a @ a.T).sum()), ceilings | {"copy": 1e9}) == pytest.approx(1)
+
+
+def test_the_benchmark_of_a_card_runs_at_toy_size_and_refuses_without_one():
+    rows = card.measure(quick=True)
+    assert len(rows) == 7 and not any(row.missed for row in rows) and all(row.fast_s > 0 for row in rows)
+    if not torch.cuda.is_available():
+        with pytest.raises(SystemExit, match="no CUDA device"):
+            card.measure()
