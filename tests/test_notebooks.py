@@ -160,7 +160,9 @@ def test_executed_notebook_shows_what_it_promises(run, name):
     assert all(png.startswith(b"\x89PNG") and len(png) > 5000 for png in saved.values())
     assert sum("image/png" in o.get("data", {}) for o in outputs(nb)) == len(saved), "each figure once"
     kinds = {kind for o in outputs(nb) for kind in o.get("data", {})}
-    assert ("application/vnd.plotly.v1+json" in kinds) == (name in (NAMES[0], NAMES[4]))
+    assert ("application/vnd.plotly.v1+json" in kinds) == (name == NAMES[4])
+    players = [html for o in outputs(nb) if "data-skelmm" in (html := o.get("data", {}).get("text/html", ""))]
+    assert len(players) == (2 if name == NAMES[0] else 0) and all(len(html) < 100_000 for html in players)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -329,15 +329,15 @@ def test_figures_are_flat_and_in_image_heights(file):
     assert [axes.texts[0].get_text() for axes in six.axes] == list(FOUR)
     for figure in (strip, six, drawing.stick_figure(clip, COCO17)):
         FigureCanvasAgg(figure).draw()
-    flat = drawing.player(clip, COCO17, "motion").layout.scene
-    assert flat.camera.projection.type == "orthographic" and flat.xaxis.visible is False and "image heights" in flat.yaxis.title.text
+    flat = drawing.show(clip, COCO17, "motion").data
+    assert flat["clips"][0]["flat"] and flat["length"] == "image heights" and "image heights/s" in flat["scales"]["motion"]["arrow"]
     with pytest.raises(SettingsError, match="angular_velocity"):
-        drawing.player(clip, COCO17, "angular_velocity")
+        drawing.show(clip, COCO17, "angular_velocity")
 
 
 def test_explorer_offers_what_there_is(file):
     names = [value for _, value in drawing.explore(file, clip=0).modality.options]
-    assert names == [None, *FOUR]
+    assert names == [None, "all", *FOUR]
     with pytest.raises(SettingsError, match="rotation_axis"):
         drawing.check_choice(file, 0, "rotation_axis", "both")
 

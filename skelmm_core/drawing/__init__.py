@@ -1,4 +1,5 @@
-"""Figures and widgets: functions that take data and return a matplotlib or plotly figure. The only place that imports those libraries."""
+"""Figures, widgets and the player: functions that take data and return what a notebook shows. The only place that imports matplotlib and
+plotly."""
 
 from skelmm_core.drawing.bars import accuracy_bars
 from skelmm_core.drawing.canvas import save
@@ -7,12 +8,12 @@ from skelmm_core.drawing.curves import training_curves
 from skelmm_core.drawing.explorer import check_choice, explore
 from skelmm_core.drawing.maps import map_hover, map_panels
 from skelmm_core.drawing.palette import style
-from skelmm_core.drawing.player import player
+from skelmm_core.drawing.player import Player, show
 from skelmm_core.drawing.sheet import class_sheet
 from skelmm_core.drawing.stick import stick_figure
 from skelmm_core.drawing.strip import film_strip, modality_strip
 
 __all__ = [
-    "accuracy_bars", "check_choice", "class_sheet", "confusion_matrix", "explore", "film_strip", "map_hover", "map_panels",
-    "modality_strip", "player", "save", "stick_figure", "style", "training_curves",
+    "Player", "accuracy_bars", "check_choice", "class_sheet", "confusion_matrix", "explore", "film_strip", "map_hover", "map_panels",
+    "modality_strip", "save", "show", "stick_figure", "style", "training_curves",
 ]  # fmt: skip

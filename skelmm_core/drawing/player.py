@@ -1,223 +1,236 @@
-"""The interactive player: a clip in three dimensions with play, pause, a slider in seconds and orbit, as one plotly figure.
+"""The interactive player: clips as stick figures in three dimensions with play, pause, speed, a slider in seconds, orbit and zoom.
 
-Small enough to be saved in a notebook (two bodies of ntu25: 200 KB): two traces (bodies, arrows), limbs as few paths, coordinates in whole
-millimetres (the axes are labelled in metres), at most `FRAMES` frames whatever the length of the clip.
+`show` is the short way, `Player` takes everything else. It draws with one file of plain JavaScript, ``player.js``, on a canvas, and loads
+nothing: it plays in JupyterLab, in a saved notebook without a kernel, in the HTML that nbconvert makes of it, and from a file with the
+network off.
+
+What is saved is the script (24 kB), a film strip for readers that run no script (10 kB: GitHub, a notebook that isn't trusted yet), and
+joints: 8 kB for 100 frames of one body of 25. The six modalities are not stored: arrows would be six times as large as the joints they
+are computed from, and would have to be rounded more coarsely. The script computes them again by the formulas of `modalities`, which
+are the reference that it is tested against; only the lengths of arrows and the ends of colour scales come from Python.
+
+The player lives in a shadow root of the output's own element: page styles don't reach it, its own don't get out, several stand
+on one page, and JupyterLab's shortcuts leave its keys alone. (A frame would do the same for a third more bytes, at a fixed height.)
 """
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from functools import cache, cached_property
+from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import plotly.graph_objects as go
 
-from skelmm_core import modalities, skeletons
-from skelmm_core.drawing import palette, scene
-from skelmm_core.errors import SettingsError, nearest
+from skelmm_core import html, modalities
+from skelmm_core.drawing import packing, palette, scene
+from skelmm_core.drawing.shot import Shot
+from skelmm_core.drawing.strip import film_strip
+from skelmm_core.errors import DataError, SettingsError, nearest
+from skelmm_core.files import replacing
 from skelmm_core.skeletons import Skeleton
 
-FRAMES = 60
-BODIES = ("both", "first", "second")
+LIMBS = "limbs"
+STYLES = ("arrows", "colour")
+FULL = 0.7  # of the colour scale: where the modality's own colour stands, between grey and nearly black
+ORDER = {"motion": 1, "acceleration": 2, "angular_velocity": 1}  # how often the unit of a modality is divided by a frame
 
 
-def player(
+def show(
     clip: Any,
-    skeleton: Skeleton | str,
-    modality: str | None = None,
-    body: str = "both",
-    frame_rate: float = 30.0,
-    frames: int = FRAMES,
-    title: str = "",
-) -> go.Figure:
-    """A clip that plays at its own speed; drag to orbit, scroll to zoom.
+    skeleton: Skeleton | str | None = None,
+    modality: str | Iterable[str] | None = None,
+    other: Any = None,
+    titles: str | Sequence[str] | None = None,
+) -> Player:
+    """A clip, or two in step, that play where this is the last line of a cell; arguments as `Player` has them.
 
-    With a `modality`, joints are coloured by the length of its vectors (colour bar in its unit, up to the 98th percentile
-    without the centre joint) and the vectors are drawn as segments: `joint` from the centre, `bone` from the parent, the
-    others from the joint.
+    Example: ``show((clips, 12))``, ``show((clips, 12), modality="all")``, ``show((clips, 12), other=(clips, 40), modality="motion")``.
+    """
+    return Player(clip, skeleton, modality, other, titles)
+
+
+class Player:
+    """A clip, or two clips in step on one clock, with one panel per modality.
+
+    Two clips of different lengths run in real time: the shorter one waits at its end, and its panel says so. They have one scale in metres
+    and one for each modality; if their frame rates differ, that one is per second, and arrows are as long as the motion is fast.
 
     Args:
-        clip: `Recording` or array (M, T, V, 3) in metres.
-        skeleton: skeleton or its name.
-        modality: one of `modalities.NAMES`, or None for limbs alone.
+        clip: `Recording`, an array (M, T, V, 3) as in a `Recording`, or a pair (open `Clips`, number), which knows its skeleton, frame rate
+            and title.
+        skeleton: skeleton or its name; by default that of the pair, or the only known one with so many joints.
+        modality: None for limbs alone, "all" for all that the skeleton has beside each other, one of `modalities.NAMES` or ``"limbs"``,
+            or several of them. The player lets the reader choose others.
+        other: a second clip, of the same kinds as `clip`, to compare with.
+        titles: heading, or one for each of two clips; by default number, class, subject and view of a pair.
         body: "both", "first" or "second".
-        frame_rate: frames per second of the clip.
-        frames: pictures kept, evenly spread; a longer clip skips frames, its time stays true.
-        title: heading.
+        frame_rate: frames per second, or one for each of two clips; by default that of the pair, or 30.
+        span: first and last second to show; by default the whole clip, or the first `MOST` frames of a longer one, which the player says.
+            Differences at the end of a part are those of a clip that ends there: 0.
+        style: "arrows" (vectors over faint limbs) or "colour" (joints and bones by the vectors' lengths).
+        speed: times real time, above 0 up to 10.
+        trails: seconds of trails behind the ends of limbs, 0 for none.
+        turn: degrees that the viewer stands to the camera's right at first; joints in an image are always seen from the front.
+        autoplay: begin at once, unless the reader's system asks for reduced motion.
 
     Raises:
-        SettingsError: unknown modality or body, or a second body that the clip doesn't have.
+        DataError: a clip that can't be drawn, or whose joints don't fit the skeleton. SettingsError: a modality without a meaning, a second
+            body that isn't there, and other arguments that can't be.
     """
-    skeleton = skeletons.get(skeleton)
-    joints = scene.bodies(clip, skeleton)  # (M, T, V, 3)
-    shown = choose(len(joints), body)
-    arrows = None
-    if modality is not None:
-        arrows = scene.vectors(joints, skeleton, modalities.check_names(modality)[0])
-    moments = np.unique(np.round(np.linspace(0, joints.shape[1] - 1, min(frames, joints.shape[1]))).astype(int))
-    scenes = [_traces(joints, skeleton, arrows, modality, shown, moment) for moment in moments]
-    figure = go.Figure(data=scenes[0], layout=_layout(joints, arrows, modality, shown, skeleton, title))
-    names = [f"{moment / frame_rate:.2f}" for moment in moments]
-    figure.frames = [go.Frame(data=[_moving(t) for t in traces], name=name) for traces, name in zip(scenes, names, strict=True)]
-    pause = 1000 * (moments[-1] - moments[0]) / frame_rate / max(len(moments) - 1, 1)  # milliseconds per picture
-    _controls(figure, names, pause)
-    return figure
 
+    def __init__(
+        self,
+        clip: Any,
+        skeleton: Skeleton | str | None = None,
+        modality: str | Iterable[str] | None = None,
+        other: Any = None,
+        titles: str | Sequence[str] | None = None,
+        body: str = "both",
+        frame_rate: float | Sequence[float] | None = None,
+        span: tuple[float, float] | None = None,
+        style: str = "arrows",
+        speed: float = 1.0,
+        trails: float = 0.0,
+        turn: float = 30.0,
+        autoplay: bool = False,
+    ):
+        if style not in STYLES:
+            raise SettingsError(f"style must be {' or '.join(STYLES)}, found '{style}'{nearest(style, STYLES)}")
+        if not 0 < speed <= 10 or not 0 <= trails < np.inf:
+            raise SettingsError(f"speed must be above 0 up to 10 and trails seconds from 0 on, found speed={speed:g}, trails={trails:g}")
+        given = [clip] if other is None else [clip, other]
+        names, rates = _each(titles, len(given), "titles"), _each(frame_rate, len(given), "frame_rate")
+        self.shots = [Shot(c, skeleton, t, r, body, span) for c, t, r in zip(given, names, rates, strict=True)]
+        self.skeleton = self.shots[0].skeleton
+        if len({shot.skeleton.dimensions for shot in self.shots}) > 1:
+            found = " and ".join(f"'{shot.skeleton.name}' ({shot.skeleton.dimensions}-D)" for shot in self.shots)
+            raise DataError(f"clips to compare must both be in space or both in an image, found skeletons {found}")
+        self.panels = panels(modality, self.skeleton)
+        self.style, self.speed, self.trails, self.turn, self.autoplay = style, speed, trails, turn, autoplay
 
-def choose(count: int, body: str) -> list[int]:
-    """Numbers of the bodies to show out of `count`."""
-    if body not in BODIES:
-        raise SettingsError(f"unknown body '{body}'{nearest(body, BODIES)}")
-    if body == "second" and count < 2:
-        raise SettingsError("the clip has one body, the second was asked for; choose 'first' or 'both'")
-    return {"both": list(range(count)), "first": [0], "second": [1]}[body]
+    @property
+    def title(self) -> str:
+        return " | ".join(shot.title for shot in self.shots if shot.title)
 
-
-def _millimetres(points: np.ndarray) -> dict[str, np.ndarray]:
-    """Points (P, 3) in metres, camera space, as x, y, z of a 3-D figure in whole millimetres.
-
-    A gap (NaN) needs only one coordinate that isn't a number, so the other two fit in 2 bytes: plotly writes arrays as
-    base64, 10.7 characters a point.
-    """
-    x, y, z = np.round(1000 * scene.upright(points)).T
-    return {"x": x.astype(np.float32), "y": np.nan_to_num(y).astype(np.int16), "z": np.nan_to_num(z).astype(np.int16)}
-
-
-def _paths(values: np.ndarray, order: list[int]) -> np.ndarray:
-    """(V, ...) values along the drawing order, NaN where the pen is lifted (-1)."""
-    taken = values[np.maximum(order, 0)].astype(np.float32)
-    taken[np.array(order) < 0] = np.nan
-    return taken
-
-
-def _order(skeleton: Skeleton) -> list[int]:
-    return [v for path in scene.chains(skeleton) for v in (*path, -1)]
-
-
-def _traces(joints: np.ndarray, skeleton: Skeleton, arrows: scene.Vectors | None, name: str | None, shown: list[int], moment: int) -> list:
-    """Bodies (joints and limbs in one trace) and arrows of one moment."""
-    order, side = _order(skeleton), skeleton.sides()
-    points = _millimetres(np.concatenate([_paths(joints[b, moment], order) for b in shown]))
-    colours = [(palette.BODIES if arrows is None else palette.FAINT)[b][side[v]] for b in shown for v in order]
-    marker: dict[str, Any] = {"size": 3, "color": colours}
-    if arrows is not None:
-        size = np.concatenate([_paths(arrows.size[b, moment], order) for b in shown])
-        marker = {"size": 5, "color": size, "coloraxis": "coloraxis", "line": {"width": 1, "color": "#555555"}}
-    mode = "markers" if name == "bone" else "lines+markers"  # bones as arrows lie on the limbs
-    traces = [go.Scatter3d(**points, mode=mode, line={"width": 7, "color": colours}, marker=marker, hoverinfo="skip")]
-    if arrows is not None:
-        pens = [_pen(arrows.tail[b, moment], arrows.head[b, moment], skeleton, name) for b in shown]
-        line = {"width": 4, "color": palette.modality_colour(name)}
-        traces.append(go.Scatter3d(**_millimetres(np.concatenate(pens)), mode="lines", line=line, hoverinfo="skip"))
-    return traces
-
-
-def _pen(tail: np.ndarray, head: np.ndarray, skeleton: Skeleton, name: str) -> np.ndarray:
-    """Arrows of one body (V, 3), (V, 3) as one line with gaps, (P, 3); no arrows shorter than a centimetre."""
-    seen = np.linalg.norm(head - tail, axis=1) > 0.01
-    gap = np.full((1, 3), np.nan)
-    if name == "joint":  # all from the centre: a star without gaps
-        return np.concatenate([np.stack([tail[seen], head[seen]], axis=1).reshape(-1, 3), gap])
-    if name == "bone":  # along the limbs, and the normal at the centre
-        joints = np.where(np.arange(len(tail))[:, None] == skeleton.centre, tail, head)
-        normal = np.stack([tail[skeleton.centre], head[skeleton.centre]])
-        return np.concatenate([_paths(joints, _order(skeleton)), normal, gap])
-    return np.stack([tail[seen], head[seen], np.broadcast_to(gap, (seen.sum(), 3))], axis=1).reshape(-1, 3)
-
-
-def _moving(trace: go.Scatter3d) -> dict:
-    """What changes from frame to frame."""
-    part: dict[str, Any] = {"type": "scatter3d", "x": trace.x, "y": trace.y, "z": trace.z}
-    if trace.marker.coloraxis:
-        part["marker"] = {"color": trace.marker.color}
-    return part
-
-
-def _layout(
-    joints: np.ndarray, arrows: scene.Vectors | None, name: str | None, shown: list[int], skeleton: Skeleton, title: str
-) -> go.Layout:
-    points = joints[shown] if arrows is None else np.concatenate([joints[shown], arrows.head[shown]])
-    flat = skeleton.dimensions == 2
-    box = scene.limits(points, least=0.6 if flat else 1.2)  # (3, 2): x, y, z in metres
-    box[1, 0] = min(box[1, 0], scene.floor(joints[shown]))
-    box = box[[2, 0, 1]]
-    length = box[:, 1] - box[:, 0]
-    shape = 1.65 * length / np.linalg.norm(length)  # true to scale, and within the picture from every side
-    look = {"backgroundcolor": "#F7F7F7", "showbackground": True, "gridcolor": "#DDDDDD", "zeroline": False, "showspikes": False}
-    titles = {"xaxis": "z, depth (m)", "yaxis": "x (m)", "zaxis": "y, up (m)"}
-    axes = {axis: {"title": {"text": text}, **_ticks(*limit), **look} for (axis, text), limit in zip(titles.items(), box, strict=True)}
-    axes["zaxis"]["backgroundcolor"] = "#E2E2E2"  # the plane that z stands on: the ground
-    camera: dict[str, Any] = {"eye": {"x": -1.75, "y": -1.0, "z": 0.4}, "center": {"x": 0, "y": 0, "z": -0.1}}
-    if flat:  # seen from the front, as in the image
-        camera = {"eye": {"x": -2.0, "y": 0, "z": 0}, "center": {"x": 0, "y": 0, "z": 0}, "projection": {"type": "orthographic"}}
-        axes["xaxis"]["visible"] = False
-        axes["yaxis"] |= {"title": {"text": "x (image heights)"}, "ticktext": [f"{0 - v / 1000:g}" for v in axes["yaxis"]["tickvals"]]}
-        axes["zaxis"]["title"] = {"text": "y, up (image heights)"}
-    heading = _legend(shown, name, arrows, flat)
-    layout: dict[str, Any] = {
-        "template": "none", "height": 600, "margin": {"l": 0, "r": 0, "t": 70, "b": 100}, "showlegend": False, "uirevision": "keep",
-        "title": {"text": title, "font": {"size": 16}, "y": 0.98, "yanchor": "top"},
-        "scene": {
-            **axes, "aspectmode": "manual", "aspectratio": dict(zip("xyz", shape.round(4).tolist(), strict=True)),
-            "camera": camera, "dragmode": "turntable",
-        },
-        "annotations": [{"text": heading, "showarrow": False, "x": 0.5, "y": 1.0, "xref": "paper", "yref": "paper", "yanchor": "bottom"}],
-    }  # fmt: skip
-    if arrows is not None:
-        shades = [[0, "#FFFFFF"], [0.7, palette.modality_colour(name)], [1, "#222222"]]
-        unit = {"text": f"{palette.label(name)}<br>({arrows.unit})", "side": "top"}
-        layout["coloraxis"] = {
-            "cmin": 0, "cmax": _top(np.delete(arrows.size[shown], skeleton.centre, axis=2)), "colorscale": shades,
-            "colorbar": {"title": unit, "len": 0.7, "thickness": 14, "x": 0.9},
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What the script is given, as plain JSON values."""
+        names = modalities.names_for(self.skeleton)
+        return {
+            "clips": [shot.data for shot in self.shots],
+            "clock": self.clock, "title": self.title, "heading": self.title if len(self.shots) == 1 else "",
+            "scales": {name: self._scale(name) for name in names},
+            "panels": self.panels, "style": self.style, "speed": self.speed, "trails": self.trails, "turn": self.turn,
+            "autoplay": self.autoplay, "colours": {"bodies": palette.BODIES, "faint": palette.FAINT},
+            "length": "m" if self.skeleton.dimensions == 3 else "image heights",
+            "notes": [shot.note for shot in self.shots if shot.note],
         }  # fmt: skip
-    return go.Layout(layout)
+
+    @property
+    def clock(self) -> float:
+        """How many times a second what scales are told per: the frames of all clips, or, where their rates differ, 1."""
+        rates = {shot.rate for shot in self.shots}
+        return rates.pop() if len(rates) == 1 else 1.0
+
+    def _scale(self, name: str) -> dict[str, Any]:
+        """How a modality is drawn: of all clips together, per frame, or per second where frames differ."""
+        order, length = ORDER.get(name, 0), scene.IMAGE_ARROW if self.skeleton.dimensions == 2 else scene.ARROW
+        found = [scene.vectors(shot.joints, shot.skeleton, name) for shot in self.shots]
+        sizes = [vector.size * (shot.rate / self.clock) ** order for vector, shot in zip(found, self.shots, strict=True)]
+        limbs = [np.delete(size, shot.skeleton.centre, axis=2).ravel() for size, shot in zip(sizes, self.shots, strict=True)]
+        known = np.concatenate(limbs)
+        known = known[~np.isnan(known)]
+        own, none = name in ("joint", "bone"), found[0].unit == "unit vector"
+        reference = length if own else scene.round_value(np.concatenate([size.ravel() for size in sizes]))
+        end = 1.0 if none else (float(f"{np.percentile(known, 98):.2g}") if known.size else 0.0) or 1.0
+        words = "arrows true to scale" if own else "length 1" if none else quantity(reference, found[0].unit, self.clock, order)
+        return {
+            "label": palette.label(name), "colour": palette.modality_colour(name), "own": own, "order": order,
+            "reference": reference, "metres": 1.0 if own else length / reference, "length": length, "longest": scene.LONGEST,
+            "end": end, "top": end / FULL if none else end,  # lengths of 0 or 1: grey or the modality's colour
+            "arrow": words, "bar": quantity(end, found[0].unit, self.clock, order),
+        }  # fmt: skip
+
+    @cached_property
+    def still(self) -> bytes:
+        """A film strip of each clip as PNG, with its vectors where one modality is shown, for readers that run no script."""
+        name = self.panels[0] if len(self.panels) == 1 and self.panels[0] != LIMBS else None
+        return packing.still([
+            film_strip(shot.shown, shot.skeleton, 6, name, shot.rate, self.turn, shot.title) for shot in self.shots
+        ])  # fmt: skip
+
+    def html(self, heading: bool = True) -> str:
+        """The player as a part of a page: an element with the film strip, and the script that puts the player in its place."""
+        data = json.dumps(self.data if heading else self.data | {"heading": ""}, separators=(",", ":")).replace("<", "\\u003c")
+        name = hashlib.sha256(data.encode()).hexdigest()[:12]
+        image = base64.b64encode(self.still).decode()
+        text = escape(repr(self)).replace("$", "&#36;")
+        return (
+            f'<div data-skelmm="{name}"><img alt="{text}" src="data:image/png;base64,{image}">'
+            "<p>A film strip; the player in its place needs JavaScript and, in JupyterLab, a notebook that is trusted.</p></div>"
+            f'<script>(() => {{\n{script()}\nmount({data}, "{name}");\n}})();</script>'
+        )
+
+    def save(self, path: str | Path) -> Path:
+        """Write a page that plays by itself, without a network; makes parent folders and returns the path.
+
+        Raises:
+            SettingsError: `path` doesn't end in `.html`. DataError: the disk is full or read-only; nothing is left half written.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".html":
+            raise SettingsError(f"a player is saved as .html, found '{path.name}'; give a name that ends in .html")
+        with replacing(path) as file:
+            file.write(html.page(self.title or "Player", [self.html(heading=False)]).encode())
+        return path
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/html": self.html(), "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        return f"Player: {' beside '.join(map(repr, self.shots))}; shown: {', '.join(palette.label(name) for name in self.panels)}"
 
 
-def _ticks(low: float, high: float) -> dict[str, Any]:
-    """Range of an axis in millimetres with tick labels in metres."""
-    step = 250 if high - low < 1.3 else 500 if high - low < 3 else 1000
-    values = np.arange(np.ceil(1000 * low / step), np.floor(1000 * high / step) + 1) * step
-    text = [f"{value / 1000 + 0.0:g}" for value in values]  # + 0.0: no minus before zero
-    return {"range": [round(1000 * low), round(1000 * high)], "tickvals": values.astype(int).tolist(), "ticktext": text}
+@cache
+def script() -> str:
+    """``player.js`` without indentation and lines of comment."""
+    lines = (line.strip() for line in (Path(__file__).parent / "player.js").read_text(encoding="utf-8").splitlines())
+    return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 
-def _top(size: np.ndarray) -> float:
-    known = size[~np.isnan(size)]
-    top = float(f"{np.percentile(known, 98):.2g}") if known.size else 0.0
-    return top or 1.0
+def panels(modality: str | Iterable[str] | None, skeleton: Skeleton) -> list[str]:
+    """What a player shows beside each other: ``"limbs"`` and names of modalities in the table's order."""
+    if modality is None:
+        return [LIMBS]
+    if isinstance(modality, str) and modality == "all":
+        return list(modalities.names_for(skeleton))
+    asked = [modality] if isinstance(modality, str) else list(modality)
+    unknown = [name for name in asked if name not in (LIMBS, *modalities.NAMES)]
+    if unknown or not asked:
+        known = (LIMBS, "all", *modalities.NAMES)
+        hint = nearest(unknown[0], known) if unknown else ""
+        raise SettingsError(f"unknown modality '{unknown[0] if unknown else ''}'{hint}; choose from: {', '.join(known)}")
+    names = [name for name in modalities.NAMES if name in asked]
+    modalities.check_meaning(names, skeleton)
+    return [LIMBS] * (LIMBS in asked) + names
 
 
-def _legend(shown: list[int], name: str | None, arrows: scene.Vectors | None, flat: bool) -> str:
-    """Coloured words for left and right limbs and the arrows' scale."""
-    words = []
-    for number in shown if arrows is None else [] if name == "bone" else shown[:1]:
-        colours = (palette.BODIES if arrows is None else palette.FAINT)[number]
-        body = f", body {number + 1}" if arrows is None and len(shown) > 1 else ""
-        words += [f'<span style="color:{colours[side]}">▬ {side}{body}</span>' for side in ("left", "right")]
-    if arrows is not None:
-        scale = "true to scale"
-        if name not in ("joint", "bone"):
-            value = "length 1" if arrows.unit == "unit vector" else f"{arrows.reference:g} {arrows.unit}"
-            scale = f"{scene.IMAGE_ARROW:g} image heights = {value}" if flat else f"{100 * scene.ARROW:g} cm = {value}"
-        words.append(f'<span style="color:{palette.modality_colour(name)}">▬ {palette.label(name)}, {scale}</span>')
-    return "   ".join(words)
+def quantity(value: float, unit: str, rate: float, order: int) -> str:
+    """``"0.02 m/frame (0.6 m/s)"`` at 30 frames a second; a rate of 1 is per second already: ``"0.6 m/s"``."""
+    if not order:
+        return f"{value:g}" if unit == "unit vector" else f"{value:g} {unit}"
+    seconds = f"{value * rate**order:.3g} {unit.replace('frame', 's')}"
+    return seconds if rate == 1 else f"{value:g} {unit} ({seconds})"
 
 
-def _controls(figure: go.Figure, names: list[str], pause: float) -> None:
-    """Play and pause buttons and a slider that shows seconds."""
-    still = {"mode": "immediate", "frame": {"duration": 0, "redraw": True}, "transition": {"duration": 0}}
-    run = {"mode": "immediate", "fromcurrent": True, "frame": {"duration": round(pause, 1), "redraw": True}, "transition": {"duration": 0}}
-    buttons = [
-        {"label": "▶ play", "method": "animate", "args": [None, run]},
-        {"label": "❚❚ pause", "method": "animate", "args": [[None], still]},
-    ]
-    figure.update_layout(
-        updatemenus=[{
-            "type": "buttons", "direction": "left", "buttons": buttons, "showactive": False,
-            "x": 0.02, "y": 0, "xanchor": "left", "yanchor": "top", "pad": {"t": 12},
-        }],
-        sliders=[{
-            "steps": [{"label": name, "method": "animate", "args": [[name], still]} for name in names],
-            "currentvalue": {"prefix": "time ", "suffix": " s", "font": {"size": 13}}, "x": 0.23, "len": 0.74, "y": 0, "pad": {"t": 4},
-            "font": {"size": 10}, "transition": {"duration": 0},
-        }],
-    )  # fmt: skip
+def _each(value: Any, count: int, name: str) -> list:
+    """One value per clip: the value itself for one clip or a number for all, a sequence as it is."""
+    values = [value] * count if value is None or isinstance(value, (int, float)) else [value] if isinstance(value, str) else list(value)
+    if len(values) != count:
+        raise SettingsError(f"{name} must be one for each of {count} clip{'s' * (count > 1)}, found {len(values)}")
+    return values

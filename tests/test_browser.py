@@ -1,0 +1,382 @@
+"""The player in a real browser: a stand-alone page without a network, JupyterLab, and the HTML that nbconvert makes of a notebook.
+
+`make browser` installs what this needs and keeps the screenshots; without Playwright or a Chromium all tests are skipped.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import pytest
+from test_drawing import clip
+from test_player import moving, noisy
+
+from skelmm_core import drawing, skeletons
+
+pytestmark = pytest.mark.browser
+ROOT = Path(__file__).parents[1]
+CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
+CELLS = (
+    "from skelmm_core import drawing\nfrom tests.test_drawing import clip, few_clips",
+    'drawing.show(clip(bodies=2), "ntu25", "motion", titles="12: wave, subject 3")',
+    "drawing.explore(few_clips(), 1)",
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    reason = "Playwright is not installed; `make browser` installs it"
+    sync_api = pytest.importorskip("playwright.sync_api", reason=reason)
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on the PATH (chromium, chromium-browser or google-chrome): install one to see the player play")
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def pictures(tmp_path) -> Path:
+    """Where screenshots go: the folder that `make browser` names, else one that is thrown away."""
+    folder = Path(os.environ.get("SKELMM_SCREENSHOTS") or tmp_path)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture
+def open_page(browser):
+    """Opens a page; at the end of the test, nothing may have gone wrong in any. offline: and the network is off."""
+    contexts, wrong = [], []
+
+    def start(address: str, offline: bool = True, console: bool = True, **options):
+        context = browser.new_context(**{"viewport": {"width": 1000, "height": 800}, **options})
+        contexts.append(context)
+        context.set_offline(offline)
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        if console:
+            page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+            page.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else wrong.append(request.url))
+        page.goto(address)
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+    assert wrong == []
+
+
+def second(page) -> float:
+    return float(page.locator("output").first.text_content().split()[0])
+
+
+def pixels(page) -> bytes:
+    return page.locator("canvas").first.screenshot()
+
+
+def choose(page, label: str, value: str) -> None:
+    page.locator(f'select[aria-label="{label}"]').first.select_option(value)
+
+
+# --- a page by itself -----------------------------------------------------------------------------------------------
+
+
+def test_a_page_plays_without_a_network(open_page, pictures, tmp_path):
+    page = open_page(drawing.show(noisy(2, 90), "ntu25", "motion", titles="12: wave, subject 3").save(tmp_path / "player.html").as_uri())
+    assert second(page) == 0 and page.locator("img").is_hidden(), "it waits for the reader, in the place of the film strip"
+    still, play = pixels(page), page.locator("button.play")
+    play.click()
+    page.wait_for_timeout(700)
+    assert play.text_content().endswith("pause") and 0.3 < second(page) < 3 and pixels(page) != still
+    play.click()
+    stopped = second(page)
+    page.wait_for_timeout(200)
+    assert second(page) == stopped and play.text_content().endswith("play")
+
+    page.locator("input[type=range]").fill("60")
+    assert page.locator("output").text_content() == "2.00 of 2.97 s, frame 61 of 90"
+    page.locator("canvas").click()
+    page.keyboard.press("ArrowRight")
+    assert second(page) == 2.03
+    page.keyboard.press("ArrowLeft")
+    page.keyboard.press("ArrowLeft")
+    assert second(page) == 1.97
+    page.keyboard.press("Home")
+    assert second(page) == 0
+    page.keyboard.press("End")
+    assert second(page) == 2.97
+    page.locator("input[type=range]").focus()
+    page.keyboard.press("ArrowLeft")
+    assert second(page) == 2.93, "one frame, on the slider too"
+    page.locator("canvas").click()
+    page.keyboard.press("Space")
+    page.wait_for_timeout(400)
+    page.keyboard.press("Space")
+    assert second(page) != 2.93, "space plays, and from the end it begins again"
+    for key, speed in (("+", "2"), ("-", "1"), ("-", "0.5")):
+        page.keyboard.press(key)
+        assert page.locator('select[aria-label="speed"]').input_value() == speed
+    page.locator("input[type=range]").fill("60")
+
+    shots = {"motion": pixels(page)}
+    for name in ("limbs", "joint", "bone", "acceleration", "rotation_axis", "angular_velocity"):
+        choose(page, "show", name)
+        shots[name] = pixels(page)
+    choose(page, "as", "colour")
+    shots["colour"] = pixels(page)
+    choose(page, "trails", "1")
+    shots["trails"] = pixels(page)
+    assert len(set(shots.values())) == len(shots), "each looks different"
+    assert "angular velocity" in page.locator("canvas").get_attribute("aria-label")
+    (pictures / "trails.png").write_bytes(shots["trails"])
+
+
+def test_orbit_zoom_and_reset(open_page, pictures, tmp_path):
+    page = open_page(drawing.show(clip(), "ntu25", titles="wave").save(tmp_path / "player.html").as_uri())
+    box, before = page.locator("canvas").bounding_box(), pixels(page)
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -300)
+    page.wait_for_timeout(100)
+    assert pixels(page) == before, "the page scrolls over a player that was not clicked"
+    page.mouse.down()
+    page.mouse.move(x + 120, y + 40, steps=4)
+    page.mouse.up()
+    turned = pixels(page)
+    assert turned != before
+    page.mouse.wheel(0, -300)
+    page.wait_for_timeout(100)
+    assert pixels(page) not in (before, turned)
+    page.screenshot(path=pictures / "orbit_and_zoom.png")
+    page.keyboard.press("r")
+    assert pixels(page) == before
+    page.mouse.wheel(0, 300)
+    page.wait_for_timeout(100)
+    assert pixels(page) != before
+    page.mouse.dblclick(x, y)
+    assert pixels(page) == before
+
+
+def test_two_fingers_zoom(open_page, tmp_path):
+    page = open_page(drawing.show(clip(), "ntu25").save(tmp_path / "player.html").as_uri(), has_touch=True)
+    before, box = pixels(page), page.locator("canvas").bounding_box()
+    touch, (x, y) = page.context.new_cdp_session(page), (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    for kind, gap in (("touchStart", 20), ("touchMove", 60), ("touchMove", 100)):
+        points = [{"x": x - gap, "y": y, "id": 0}, {"x": x + gap, "y": y, "id": 1}]
+        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    assert pixels(page) != before
+
+
+def test_everything_is_reached_by_tab_and_named(open_page, tmp_path):
+    page = open_page(drawing.show(clip(), "ntu25").save(tmp_path / "player.html").as_uri())
+    reached = []
+    for _ in range(10):
+        page.keyboard.press("Tab")
+        inside = "document.activeElement?.shadowRoot?.activeElement"
+        reached.append(page.evaluate(f"{inside} && ({inside}.ariaLabel || {inside}.textContent)"))
+    assert reached == [
+        "Player: ", "▶ play", "one frame back", "one frame on", "time", "show", "as", "speed", "trails", "reset view",
+    ]  # fmt: skip
+    ring = page.locator("button", has_text="reset view").evaluate("(node) => getComputedStyle(node).outlineStyle")
+    assert ring == "solid"
+
+
+@pytest.mark.parametrize("motion", ["no-preference", "reduce"])
+def test_autoplay_asks_whether_motion_is_wanted(open_page, tmp_path, motion):
+    front = drawing.Player(clip(), "ntu25", autoplay=True)
+    page = open_page(front.save(tmp_path / "player.html").as_uri(), reduced_motion=motion)
+    page.wait_for_timeout(400)
+    assert (second(page) > 0) == (motion == "no-preference")
+
+
+def test_several_players_on_one_page_and_one_twice(open_page, tmp_path):
+    fronts = [drawing.show(clip(), "ntu25", titles="a"), drawing.show(clip(bodies=2), "ntu25", titles="b")]
+    parts = [fronts[0].html(), fronts[1].html(), fronts[0].html()]
+    (tmp_path / "page.html").write_text(f'<!doctype html><meta charset="utf-8"><style>button {{ display: none }}</style>{"".join(parts)}')
+    page = open_page((tmp_path / "page.html").as_uri())
+    assert page.locator("canvas").count() == 3 and page.locator("h3").all_text_contents() == ["a", "b", "a"]
+    page.locator("button.play").nth(1).click()  # the page's own style doesn't reach it
+    page.wait_for_timeout(400)
+    times = [float(text.split()[0]) for text in page.locator("output").all_text_contents()]
+    assert times[1] > 0 and times[0] == times[2] == 0
+
+
+def test_two_clips_keep_one_clock(open_page, pictures, tmp_path):
+    titles = ["3: wave, subject 2", "17: shake hands, subject 3"]
+    front = drawing.Player(clip(), "ntu25", "motion", noisy(2, 60), titles, frame_rate=(30, 15))
+    page = open_page(front.save(tmp_path / "player.html").as_uri())
+    drawn = "page => window.words.join(' ')"
+    page.evaluate(
+        "() => { const pen = CanvasRenderingContext2D.prototype, write = pen.fillText; window.words = [];"
+        "pen.fillText = function (words, ...rest) { window.words.push(words); return write.call(this, words, ...rest); } }"
+    )
+    page.locator("input[type=range]").fill("90")
+    words = page.evaluate(drawn)
+    assert "60/60, waits" in words and "46/60" in words and all(title in words for title in titles)
+    assert page.locator("output").text_content() == "3.00 of 3.93 s"
+    page.screenshot(path=pictures / "two_clips.png")
+
+
+@pytest.mark.parametrize("skeleton", skeletons.SKELETONS.values(), ids=lambda s: s.name)
+def test_every_skeleton_plays(open_page, pictures, tmp_path, skeleton):
+    front = drawing.show(moving(skeleton), skeleton, "all", titles=skeleton.name)
+    page = open_page(front.save(tmp_path / "player.html").as_uri())
+    page.locator("input[type=range]").fill("12")
+    before = pixels(page)
+    page.locator("button.play").click()
+    page.wait_for_timeout(300)
+    assert pixels(page) != before
+    box = page.locator("canvas").bounding_box()
+    page.mouse.move(box["x"] + 100, box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 160, box["y"] + 120)
+    page.mouse.up()
+
+
+@pytest.mark.parametrize("width", [360, 700, 1400])
+def test_it_fits_narrow_and_wide_pages(open_page, pictures, tmp_path, width):
+    front = drawing.show(noisy(2, 60), "ntu25", "all", titles="12: wave, subject 3")
+    page = open_page(front.save(tmp_path / "player.html").as_uri(), viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(path=pictures / f"six_modalities_{width}.png", full_page=True)
+
+
+def test_frames_per_second(open_page, tmp_path, capsys):
+    """Counted and told, not asserted tightly: a machine may be busy, and a headless browser draws without a graphics card."""
+    front = drawing.show(noisy(2, 150), "ntu25", "all")
+    page = open_page(front.save(tmp_path / "player.html").as_uri())
+    page.evaluate(
+        "() => { const pen = CanvasRenderingContext2D.prototype, clear = pen.clearRect; window.draws = 0; window.beats = 0;"
+        "pen.clearRect = function (...rest) { window.draws++; return clear.apply(this, rest); };"
+        "const beat = () => { window.beats++; requestAnimationFrame(beat); }; beat(); }"
+    )
+    page.locator("button.play").click()
+    before, began = page.evaluate("[window.draws, window.beats]"), time.perf_counter()
+    page.wait_for_timeout(4000)
+    after, seconds = page.evaluate("[window.draws, window.beats]"), time.perf_counter() - began
+    drawn, beats = ((b - a) / seconds for a, b in zip(before, after, strict=True))
+    with capsys.disabled():
+        print(f"\nplayer, two bodies, six panels, 150 frames at 30 Hz: {drawn:.0f} pictures a second of {beats:.0f} offered")
+    assert drawn > 5
+
+
+# --- in notebooks ---------------------------------------------------------------------------------------------------
+
+
+def book() -> nbformat.NotebookNode:
+    cells = [nbformat.v4.new_code_cell(f"import sys\nsys.path.insert(0, {str(ROOT)!r})")]
+    cells += [nbformat.v4.new_code_cell(text) for text in CELLS]
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
+
+
+@pytest.fixture
+def lab(tmp_path):
+    """JupyterLab in a folder of its own, in its dark theme; gives the folder and a function from a path in it to an address."""
+    if importlib.util.find_spec("jupyterlab") is None:
+        pytest.skip("JupyterLab is not installed; `make browser` installs it")
+    folder, settings = tmp_path / "work", tmp_path / "settings" / "@jupyterlab" / "apputils-extension"
+    folder.mkdir()
+    settings.mkdir(parents=True)
+    (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": "JupyterLab Dark"}))
+    (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    token = secrets.token_hex(16)
+    own = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
+    own |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces")}
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
+    command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
+    with open(tmp_path / "lab.log", "wb") as log:
+        server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
+    try:
+        for _ in range(120):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token={token}", timeout=1).read()
+                break
+            except OSError:
+                assert server.poll() is None, (tmp_path / "lab.log").read_text()
+                time.sleep(0.5)
+        yield folder, lambda path: f"http://127.0.0.1:{port}/lab/tree/{path}?token={token}"
+    finally:
+        server.terminate()
+        try:
+            server.wait(10)
+        except subprocess.TimeoutExpired:  # it waits for its kernels
+            server.kill()
+            server.wait()
+
+
+def test_it_plays_in_jupyterlab_and_in_exported_html(lab, open_page, pictures):
+    folder, address = lab
+    nbformat.write(book(), folder / "player.ipynb")
+    page = open_page(address("player.ipynb"), offline=False, console=False, viewport={"width": 1200, "height": 1000})
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
+    page.get_by_text("| Idle").wait_for(timeout=60_000)
+    page.locator(".lm-MenuBar-itemLabel", has_text="Run").click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    page.locator("button.play").nth(1).wait_for(timeout=90_000)  # one of `show`, one in the widget of `explore`
+    canvas, clock = page.locator("canvas").first, page.locator("output").first
+    canvas.scroll_into_view_if_needed()
+    cells = page.locator(".jp-Cell").count()
+    canvas.click()
+    for key in ("ArrowRight", "ArrowRight", "b", "d", "d"):  # b and d d would add and delete a cell
+        page.keyboard.press(key)
+    assert clock.text_content().startswith("0.07 of 1.97 s, frame 3") and page.locator(".jp-Cell").count() == cells
+    page.keyboard.press("Space")
+    page.wait_for_timeout(500)
+    page.keyboard.press("Space")
+    assert second(page) > 0.07
+    choose(page, "show", "bone")
+    page.screenshot(path=pictures / "jupyterlab_dark.png")
+    widget = page.locator(".jp-OutputArea-output canvas").nth(1)
+    widget.scroll_into_view_if_needed()
+    page.screenshot(path=pictures / "jupyterlab_explorer.png")
+    widget.click()
+    page.keyboard.press("Control+s")  # what isn't the player's key is JupyterLab's still
+    page.wait_for_timeout(2000)
+
+    page.locator(".jp-CodeCell .jp-InputArea-editor").nth(2).click()
+    page.keyboard.press("Control+Enter")  # again: the new player takes the old one's place
+    page.wait_for_function(
+        "document.querySelectorAll('[data-skelmm]').length == 2 && !document.querySelector('.jp-OutputArea-output img')?.checkVisibility()"
+    )
+    page.wait_for_timeout(1000)
+    assert clock.text_content().startswith("0.00") and page.locator(".jp-Cell").count() == cells
+
+    saved = nbformat.read(folder / "player.ipynb", 4)
+    assert "data-skelmm" in saved.cells[2].outputs[0].data["text/html"] and (folder / "player.ipynb").stat().st_size < 200_000
+    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", str(folder / "player.ipynb")], check=True, capture_output=True)
+    exported = open_page((folder / "player.html").as_uri(), console=False)
+    exported.locator("button.play").first.click()
+    exported.wait_for_timeout(500)
+    assert second(exported) > 0
+    exported.screenshot(path=pictures / "exported_html.png")
+
+
+def test_a_notebook_that_is_not_trusted_shows_the_film_strip(lab, open_page, pictures):
+    folder, address = lab
+    foreign = book()
+    bundle = drawing.show(clip(), "ntu25", "motion", titles="wave")._repr_mimebundle_()
+    foreign.cells[2].outputs = [nbformat.v4.new_output("execute_result", bundle, execution_count=1)]
+    nbformat.write(foreign, folder / "foreign.ipynb")
+    page = open_page(address("foreign.ipynb"), offline=False, console=False, viewport={"width": 1200, "height": 1000})
+    image = page.locator(".jp-OutputArea-output img")
+    image.wait_for(timeout=60_000)
+    assert image.bounding_box()["width"] > 400 and page.locator("canvas").count() == 0
+    assert np.frombuffer(image.screenshot(), np.uint8).size > 3000
+    page.screenshot(path=pictures / "jupyterlab_not_trusted.png")
