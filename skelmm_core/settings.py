@@ -15,7 +15,7 @@ import typing
 from dataclasses import dataclass
 from typing import Any
 
-from skelmm_core import modalities, skeletons
+from skelmm_core import distillation, modalities, skeletons
 from skelmm_core.errors import SettingsError, nearest
 
 SIX = ",".join(modalities.NAMES)
@@ -28,13 +28,14 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "keys": ("all", "published"),
     "probe_fusion": ("joint", "late"),
     "exchange": EXCHANGES,
+    "distillation": tuple(distillation.LOSSES),
     "teacher_mode": ("eval", "train"),
     "precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }  # fmt: skip
 SETS = {"modalities": modalities.check_names, "students": modalities.check_streams}
 POSITIVE = (
     "epochs", "student_epochs", "batch", "queue", "lr", "temperature", "hidden", "features", "embedding", "topk",
-    "probe_epochs", "probe_lr", "probe_batch", "neighbours",
+    "distillation_weight", "probe_epochs", "probe_lr", "probe_batch", "neighbours",
 )  # fmt: skip
 RANGES: dict[str, tuple[float, float | None]] = {
     "seed": (0, 2**32 - 1), "frames": (3, None), "smooth": (0, 100),
@@ -119,10 +120,12 @@ class Exchange(Pretrain):
 
 @dataclass(frozen=True)
 class Distill(Exchange):
-    """Stage 3: relational cross-modality distillation of the teacher into students."""
+    """Stage 3: distillation of the teacher into students."""
 
     students: str = "joint,motion,bone"  # modalities that students see; "joint+motion+bone": one student with nine input channels
     student_epochs: int = 150  # passes of stage 3
+    distillation: str = "relational"  # loss of stage 3: relational | info_nce | seed | cmd | kd | rkd | sp | pkt | crd | cosine | fitnet
+    distillation_weight: float = 1.0  # factor on that loss: a step size of stage 3 alone, since lr is the teacher's, too
     teacher_mode: str = "eval"  # published: "train", dropout on and BN statistics drifting
     slipped_queue: bool = False  # published: angular velocity is compared with the bone's queue
 

@@ -22,15 +22,20 @@ class Course(NamedTuple):
     last: float
 
 
-def ignorance(exchange: str, queue: int) -> float:
-    """Loss of a branch that can't tell its positive from K negatives, all similarities equal.
+def ignorance(exchange: str, queue: int, distillation: str = "relational") -> float:
+    """Loss of a branch that can't tell its positive from K negatives, all its similarities equal.
 
     ``"stage1"`` and ``"none"``: log(1 + K); ``"ekem"``: log(1 + 2K), its logits being the positive and two blocks of K;
-    ``"ikem"`` adds log(1 + K); ``"cmd"`` adds 0 to InfoNCE; ``"distill"``: log(1 + 2K).
+    ``"ikem"`` adds log(1 + K); ``"cmd"`` adds 0 to InfoNCE. ``"distill"``, by the setting `distillation`: ``"relational"`` log(1 + 2K),
+    ``"info_nce"`` and ``"seed"`` log(1 + K), ``"crd"`` log(1 + K) + K log(1 + 1 / K), NaN for the others: there it depends on the
+    teacher, and `signs_of_failure` looks at the last value alone.
     """
+    alone = math.log1p(queue)
+    if exchange == "distill":
+        known = {"relational": math.log1p(2 * queue), "info_nce": alone, "seed": alone, "crd": alone + queue * math.log1p(1 / queue)}
+        return known.get(distillation, math.nan)
     parts = exchange.split("+")
-    base = math.log1p(2 * queue) if {"ekem", "distill"} & set(parts) else math.log1p(queue)
-    return base + ("ikem" in parts) * math.log1p(queue)
+    return (math.log1p(2 * queue) if "ekem" in parts else alone) + ("ikem" in parts) * alone
 
 
 def signs_of_failure(

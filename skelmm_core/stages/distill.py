@@ -1,4 +1,4 @@
-"""Stage 3: a frozen teacher of S modalities teaches students that see fewer (relational cross-modality distillation)."""
+"""Stage 3: a frozen teacher of S modalities teaches students that see fewer, by any of the losses of `distillation`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from skelmm_core import losses
+from skelmm_core.distillation import LOSSES, MAPPED, Maps, Views
 from skelmm_core.encoder import Branches
 from skelmm_core.frozen import Frozen
 from skelmm_core.queues import Queues
@@ -21,7 +21,8 @@ SLIPPED = {"angular_velocity": "bone"}  # whose queue the published code takes f
 class Distillation(nn.Module):
     """Students learn the joint embedding T of a teacher and the relations that each teacher branch sees.
 
-    Attributes: students (Branches); teacher (query encoders, no gradient); joint_queue (1, S*D, K) of T; queues (S, D, K) of q_v.
+    Attributes: students (Branches); teacher (query encoders, no gradient); joint_queue (1, S*D, K) of T; queues (S, D, K) of q_v; maps
+        (`distillation.Maps`, or None for a loss that has none to learn).
     """
 
     def __init__(self, settings: Distill, skeleton: Skeleton, teacher: Branches):
@@ -32,6 +33,8 @@ class Distillation(nn.Module):
         self.students = encoders(settings, skeleton, self.names, "student", shape_of(settings, embedding=joint), head_width=joint)
         self.joint_queue = Queues(1, joint, settings.queue, branch_generator(settings, "joint queue", ""))
         self.queues = Queues(len(teacher), settings.embedding, settings.queue, branch_generator(settings, "teacher queue", ""))
+        generators = [branch_generator(settings, "maps", name) for name in self.names]
+        self.maps = Maps(generators, joint) if settings.distillation in MAPPED else None
         self._still: tuple[Frozen, ...] = ()
 
     def train(self, mode: bool = True) -> Distillation:
@@ -61,15 +64,20 @@ class Distillation(nn.Module):
         q = self.taught(query)
         _, e = self.students(key)
         with torch.autocast(e.device.type, enabled=False):
-            q, e = F.normalize(q.float(), dim=-1), F.normalize(e.float(), dim=-1)  # (S, N, D), (E, N, S*D)
+            q, raw = F.normalize(q.float(), dim=-1), e.float()  # (S, N, D), (E, N, S*D)
+            e = F.normalize(raw, dim=-1)
             joint = F.normalize(q.movedim(0, 1).flatten(1), dim=-1)  # (N, S*D)
-            loss = losses.relational_distillation(
-                e, q, self.joint_queue.data[0], self.queues.data, self.settings.temperature, self.settings.topk, self.queue_of()
-            )
+            loss = self.settings.distillation_weight * LOSSES[self.settings.distillation](self._views(e, raw, q, joint))
             with torch.no_grad():
                 negative = e.mean(1) @ self.joint_queue.data[0].mean(1)  # the mean of all e.Q
                 positive = (e.detach() * joint).sum(-1).mean(1)
         return Step(loss, positive, negative, (joint.unsqueeze(0), q))
+
+    def _views(self, e: Tensor, raw: Tensor, q: Tensor, joint: Tensor) -> Views:
+        s, queues, queue_of = self.settings, self.queues.data, self.queue_of()
+        seen = queues if queue_of == list(range(len(queues))) else queues[queue_of]  # (S, D, K)
+        maps = self.maps and (self.maps.student, self.maps.teacher)
+        return Views(e, raw, q, joint, self.joint_queue.data[0], seen, s.temperature, s.topk, maps)
 
     def enqueue(self, keys: tuple[Tensor, ...]) -> None:
         self.joint_queue.enqueue(keys[0])

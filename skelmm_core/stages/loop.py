@@ -1,7 +1,8 @@
 """The training loop of all stages: epochs of steps, with logging, checkpoints to go on from, and callbacks.
 
 Every random draw is a function of (seed, epoch, step), so a run that was interrupted and started again computes the same
-steps as one that was not. One process on any device that Lightning Fabric knows.
+steps as one that was not. Any device that Lightning Fabric knows, and any number of processes (see `processes`): augmentation, batch
+statistics, losses, gradients and queues are those of the joined batch, only dropout is drawn anew in each.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,16 +23,16 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from skelmm_core import batches as data
-from skelmm_core import checkpoints, manifest, modalities
+from skelmm_core import checkpoints, manifest, modalities, norm, processes
 from skelmm_core.batches import Augmentation, Batches
-from skelmm_core.errors import CheckpointError, TrainingError
+from skelmm_core.errors import CheckpointError, SettingsError, TrainingError
 from skelmm_core.files import replacing
 from skelmm_core.settings import Pretrain
 from skelmm_core.stages.step import Step
 
 Row = dict[str, float]
 QUIET = 20.0  # seconds between plain lines of progress where there is no terminal
-PROCESS = 0  # part of the key of random draws: room for processes that share a run
+JOINED = 0  # the last number in the key of draws that are the joined batch's, whoever draws
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Loop:
     epochs: total; the learning rate schedule spans them. start: epochs that another stage has done before. stop: end
         after so many epochs, to be continued another time.
     keep: epochs after which a checkpoint of its own is kept, as ``epoch-NNNN.pt``.
+    on_step, on_epoch: called in the first process, which alone writes, too.
     """
 
     fabric: Fabric
@@ -64,7 +67,8 @@ class Loop:
     def run(self, momentum: dict[str, torch.Tensor] | None = None) -> list[Row]:
         """Train until `stop`, or `epochs`, going on from ``last.pt`` if there is one. Returns one row per epoch (also in ``log.csv``).
 
-        Raises `TrainingError` for a loss that is not finite (naming epoch, step and branch) or a batch too large for the device.
+        Raises `TrainingError` for a loss that is not finite (naming epoch, step and branch) or a batch too large for the device,
+        `SettingsError` for a batch that can't be shared evenly among the processes.
         """
         s, fabric, stop = self.settings, self.fabric, self.stop or self.epochs
         self.model.to(fabric.device)
@@ -75,15 +79,18 @@ class Loop:
         self.found = epoch == stop
         if self.found:
             return rows
+        self._check_shares()
         self.code.add(manifest.training_code())
         model, optimiser = fabric.setup(self.model, optimiser)
         model.train()
         per_epoch = len(data.order(len(self.batches), s.batch, s.seed, 0))
+        first = fabric.is_global_zero
         bar = tqdm(total=(stop - self.start) * per_epoch, initial=(epoch - self.start) * per_epoch, desc=self.title, unit="step",
-                   mininterval=1, disable=None)  # fmt: skip
+                   mininterval=1, disable=None if first else True)  # fmt: skip
         progress = Progress(self.title, bar, per_epoch, (epoch, stop, self.epochs))
         saved = time.monotonic()
-        with bar, tensorboard(self.folder / "tensorboard", epoch) as board:
+        writer = tensorboard(self.folder / "tensorboard", epoch) if first else nullcontext()
+        with bar, writer as board, norm.joined(self.model, fabric.world_size):
             while epoch < stop:
                 began, steps = time.monotonic(), []
                 for number, chosen in enumerate(data.order(len(self.batches), s.batch, s.seed, epoch)):
@@ -92,11 +99,14 @@ class Loop:
                         group["lr"] = lr
                     step = self.step(model, optimiser, chosen, epoch, number)
                     steps.append(step)
-                    progress.step(step)
-                    if self.on_step:
+                    if first:
+                        progress.step(step)
+                    if first and self.on_step:
                         self.on_step(self._row(epoch, [step], lr, 0.0))
                 epoch += 1
                 rows.append(self._row(epoch, steps, lr, time.monotonic() - began))
+                if not first:
+                    continue
                 for key, value in rows[-1].items():
                     board(key, value, epoch)
                 bar.set_postfix_str(f"epoch {epoch}/{self.epochs} loss {rows[-1]['loss']:.3f}", refresh=False)
@@ -110,23 +120,26 @@ class Loop:
         return rows
 
     def step(self, model, optimiser, chosen: torch.Tensor, epoch: int, number: int) -> Step:
-        """One step of the rows `chosen` (N,): augmentation, modalities, losses, gradients, optimiser, queues. What it gives is detached."""
+        """One step of the rows `chosen` (N,), the same in all processes, each of which takes its share of them: augmentation, modalities,
+        losses, gradients, optimiser, queues. What it gives is detached, and the mean over all processes."""
         s, fabric = self.settings, self.fabric
+        own = processes.share(fabric, len(chosen))
         clips = self.batches.select(chosen.to(self.batches.joints.device))
         drawn = epoch if s.fresh_augmentation else 0
         augment = Augmentation(s.crop_shift, s.crop_min, s.shear, s.yaw, s.offset, clips.skeleton.dimensions)
         views = []
         for stream in (data.QUERY, data.KEY):
-            rng = data.generator(clips.joints.device, s.seed, drawn, number, stream, PROCESS)
+            rng = data.generator(clips.joints.device, s.seed, drawn, number, stream, JOINED)
             joints, frames = augment(clips.joints, clips.frames, rng)
+            joints, frames = joints[own], frames[own]
             views.append(modalities.compute(joints, frames, clips.skeleton, s.names, "described" if s.unit_axis else "published"))
         try:
             with torch.random.fork_rng(devices=[clips.joints.device] if clips.joints.is_cuda else []):
-                torch.manual_seed(int(data.generator("cpu", s.seed, epoch, number, data.DROPOUT, PROCESS).initial_seed()))
+                torch.manual_seed(int(data.generator("cpu", s.seed, epoch, number, data.DROPOUT, fabric.global_rank).initial_seed()))
                 step: Step = model(*views, **self.call)
-            total = step.losses.sum()
-            if not torch.isfinite(total):
-                raise TrainingError(self._not_finite(step, epoch, number))
+            total, told = step.losses.sum(), self._told(step)
+            if not torch.isfinite(told.losses.sum()):
+                raise TrainingError(self._not_finite(told, epoch, number))
             optimiser.zero_grad()
             fabric.backward(total)
         except torch.OutOfMemoryError as error:
@@ -134,8 +147,24 @@ class Loop:
                 f"{self.title}: out of memory on {clips.joints.device} at batch={s.batch}; lower batch, frames or queue ({error})"
             ) from error
         optimiser.step()
-        self.model.enqueue(step.keys)
-        return Step(step.losses.detach(), step.positive, step.negative, ())
+        self.model.enqueue(tuple(processes.gathered(fabric, keys) for keys in step.keys))
+        return told
+
+    def _told(self, step: Step) -> Step:
+        """A step's numbers without keys or gradient, the mean over all processes: where one's are not finite, all see it."""
+        numbers = step.losses.detach(), step.positive, step.negative
+        if self.fabric.world_size > 1:
+            numbers = self.fabric.all_reduce(torch.stack(numbers)).unbind()
+        return Step(*numbers, ())
+
+    def _check_shares(self) -> None:
+        count, size = self.fabric.world_size, min(self.settings.batch, len(self.batches))
+        if size % count:
+            few = f" (there are only {size} clips)" if size < self.settings.batch else ""
+            raise SettingsError(
+                f"{self.title}: {count} processes share each batch evenly, but batch={self.settings.batch}{few} gives {size / count:.2f} "
+                f"clips to each; choose a batch that {count} divides, e.g. {max(1, size // count) * count}, or another number of processes"
+            )
 
     def _not_finite(self, step: Step, epoch: int, number: int) -> str:
         wrong = [n for n, value in zip(self.model.names, step.losses.tolist(), strict=True) if not math.isfinite(value)]
@@ -167,23 +196,31 @@ class Loop:
         write_csv(self.folder / "log.csv", rows)
 
     def _resume(self, optimiser, trained) -> tuple[list[Row], int]:
+        found = processes.first_makes(self.fabric, self._saved)
+        if not found:
+            return [], self.start
+        path, saved = found
+        checkpoints.load_weights(self.model, saved["model"], str(path))
+        restore_momentum(optimiser, trained, saved["momentum"])
+        self.code.update(saved.get("code", ["unknown"]))
+        return saved["rows"], saved["epoch"]
+
+    def _saved(self) -> tuple[Path, dict[str, Any]] | None:
+        """The checkpoint to go on from, and where it lies, if there is one."""
         path = self.folder / "last.pt"
         if not path.exists():
-            return [], self.start
-        saved = checkpoints.load(path, self.batches.joints.device)
+            return None
+        saved = checkpoints.load(path)
         if self.stop and saved["epoch"] > self.stop:
             path = self.folder / f"epoch-{self.stop:04d}.pt"
             if not path.exists():
                 raise CheckpointError(
                     f"{self.folder} holds {saved['epoch']} epochs and no checkpoint of epoch {self.stop}; delete the folder to train anew"
                 )
-            saved = checkpoints.load(path, self.batches.joints.device)
+            saved = checkpoints.load(path)
         if saved["identity"] != self.identity:
             raise CheckpointError(f"{path} was made with other settings or data than asked for now; choose another output folder")
-        checkpoints.load_weights(self.model, saved["model"], str(path))
-        restore_momentum(optimiser, trained, saved["momentum"])
-        self.code.update(saved.get("code", ["unknown"]))
-        return saved["rows"], saved["epoch"]
+        return path, saved
 
 
 class Progress:
