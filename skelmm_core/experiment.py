@@ -2,7 +2,7 @@
 
 Each stage's result lives in a folder named after what decides it, ``<out>/stages/<stage>-<digest>``: settings, data and
 the stage that it builds on. A finished stage is found again, an interrupted one goes on, and nothing is ever overwritten
-by a run with other settings.
+by a run with other settings. Where several processes share the work (see `processes`) all call the same methods, and the first one writes.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from skelmm_core import batches, checkpoints, clips, manifest, modalities, protocols, settings, skeletons
+from skelmm_core import batches, checkpoints, clips, manifest, modalities, processes, protocols, settings, skeletons
 from skelmm_core.batches import Batches
+from skelmm_core.distillation import IN_BATCH
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import SettingsError
 from skelmm_core.evaluation import features
 from skelmm_core.evaluation.scores import Scores, score
 from skelmm_core.files import replacing
+from skelmm_core.launch import launched
 from skelmm_core.settings import Distill
 from skelmm_core.stages.contrast import Contrast, encoders, shape_of, take_over
 from skelmm_core.stages.distill import Distillation
@@ -79,6 +81,14 @@ class Experiment:
         self.on_step, self.on_epoch = on_step, on_epoch
         self.by_other_code: list[Path] = []  # folders of stages that another version of the code had a part in
 
+    def again(self, data: str | Path | None = None, **changes: Any) -> Experiment:
+        """The same experiment with other clips or settings; of another seed alone, clips that are loaded are shared."""
+        same = dict(preset=self.preset, device=str(self.fabric.device), smoke=self.smoke, on_step=self.on_step, on_epoch=self.on_epoch)
+        other = Experiment(data or self.data, self.out, **same, **(dataclasses.asdict(self.settings) | changes))
+        if data is None and set(changes) <= {"seed"}:
+            other.__dict__.update({name: self.__dict__[name] for name in ("clips", "split", "train", "test") if name in self.__dict__})
+        return other
+
     @cached_property
     def clips(self) -> clips.Clips:
         return clips.open_clips(self._sample() if self.data == SAMPLE else self.data)
@@ -120,6 +130,11 @@ class Experiment:
         unseen = [name for name in modalities.parts_of(s.student_names) if name not in s.names]
         if unseen:
             raise SettingsError(f"students={s.students} asks for {', '.join(unseen)}, which the teacher's modalities={s.modalities} lack")
+        if self.fabric.world_size > 1 and s.distillation in IN_BATCH:
+            raise SettingsError(
+                f"distillation={s.distillation} compares the clips of a batch with each other, and {self.fabric.world_size} processes have a "
+                "share of it each: start one process, or choose another distillation"
+            )
 
     def pretrain(self, until: int | None = None) -> Trained:
         """Stage 1: each modality alone; `until` stops after so many epochs."""
@@ -131,14 +146,14 @@ class Experiment:
         s = settings.narrow(self.settings, "exchange", **changes)
         _check_exchange(s)
         parent = self.pretrain_folder() / f"epoch-{s.exchange_epoch:04d}.pt"
-        if not parent.exists():
+        if not processes.first_makes(self.fabric, parent.exists):
             self.pretrain(until=s.exchange_epoch)
         momentum: dict[str, torch.Tensor] = {}
         code: set[str] = set()
 
         def build() -> Contrast:
             model = Contrast(s, self.train.skeleton)
-            saved = checkpoints.load(parent)
+            saved = processes.first_makes(self.fabric, lambda: checkpoints.load(parent))
             take_over(model, saved["model"], self.settings.names)
             momentum.update(saved["momentum"])
             code.update(saved.get("code", ["unknown"]))
@@ -190,9 +205,8 @@ class Experiment:
                code: Set[str] = frozenset()) -> Trained:  # fmt: skip
         identity = self._identity(stage, s, identity or {})
         folder = self._folder(stage, identity)
-        if not (folder / "settings.json").exists():
-            with replacing(folder / "settings.json") as file:
-                file.write(json.dumps(identity, indent=1).encode())
+        processes.same(self.fabric, folder.name, "settings and data")
+        processes.first_makes(self.fabric, lambda: _write_settings(folder / "settings.json", identity))
         loop = Loop(
             self.fabric, build(), s, self.train, folder, title=_title(stage, s), epochs=epochs, start=start, stop=stop,
             call=call or {}, identity=identity, keep=keep, on_step=self.on_step, on_epoch=self.on_epoch,
@@ -203,6 +217,7 @@ class Experiment:
         trained = Trained(loop.model, rows, folder, loop.found, frozenset(loop.code))
         if trained.by_other_code:
             self.by_other_code.append(folder)
+        if trained.by_other_code and self.fabric.is_global_zero:
             warnings.warn(f"{folder} was trained, wholly or in part, by another version of the code; delete it to train anew", stacklevel=3)
         return trained
 
@@ -214,9 +229,19 @@ class Experiment:
         from skelmm_core.sources import sample
 
         path = self.out / "clips" / f"generated_motion{'_smoke' if self.smoke else ''}_{sample.VERSION}.clips"
-        if not path.exists():
-            clips.write(path, sample.read(**(sample.SMOKE if self.smoke else {})))
-        return path
+
+        def make() -> Path:
+            if not path.exists():
+                clips.write(path, sample.read(**(sample.SMOKE if self.smoke else {})))
+            return path
+
+        return processes.first_makes(self.fabric, make)
+
+
+def _write_settings(path: Path, identity: dict[str, Any]) -> None:
+    if not path.exists():
+        with replacing(path) as file:
+            file.write(json.dumps(identity, indent=1).encode())
 
 
 def _check_exchange(s: settings.Exchange) -> None:
@@ -251,10 +276,16 @@ def choose_precision(device: str, precision: str) -> str:
 
 
 def make_fabric(device: str, precision: str) -> Fabric:
-    """Fabric for one process on a device and a precision, either of which may be "auto"."""
+    """Fabric on a device and in a precision, either of which may be "auto"; for all processes, where several were started together."""
+    found = launched()
+    if found.count > 1 and ":" in device:
+        raise SettingsError(f"device '{device}' is one for {found.count} processes; use device=cuda, or start one process")
     device = choose_device(device)
+    precision = choose_precision(device, precision)
     kind, _, number = device.partition(":")
-    return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=choose_precision(device, precision))
+    if found.count > 1:
+        return processes.fabric(kind, precision, found)
+    return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)
 
 
 def _title(stage: str, s: settings.Evaluate) -> str:

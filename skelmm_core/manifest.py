@@ -17,9 +17,12 @@ import skelmm_core
 PACKAGE = Path(skelmm_core.__file__).resolve().parent
 ROOT = PACKAGE.parent  # of the repository, when the package runs from one
 TRAINING = (
-    "skeletons/*.py", "preparation.py", "image.py", "augmentation.py", "batches.py", "modalities.py", "encoder.py", "norm.py", "queues.py",
-    "losses.py", "stages/*.py",
+    "skeletons/*.py", "preparation.py", "image.py", "augmentation.py", "batches.py", "modalities.py", "encoder.py", "norm.py", "dropout.py",
+    "queues.py", "losses.py", "partition.py", "distillation.py", "frozen.py", "processes.py", "stages/*.py",
 )  # fmt: skip
+EVALUATION = tuple(f"evaluation/{name}.py" for name in (
+    "features", "linear", "knn", "metrics", "retrieval", "finetuning", "semi", "fewshot", "fusion",
+)) + ("comparison/parts.py", "comparison/subjects.py")  # fmt: skip
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-learn", "openTSNE", "matplotlib", "plotly", "papermill")
 
 
@@ -35,8 +38,18 @@ def code() -> str:
 @cache
 def training_code() -> str:
     """A digest of the source that decides what training computes; comments and layout don't count."""
+    return _digest_of(TRAINING)
+
+
+@cache
+def evaluation_code() -> str:
+    """A digest of the source that decides what a comparison of encoders computes, given their weights."""
+    return _digest_of((*TRAINING, *EVALUATION))
+
+
+def _digest_of(patterns: tuple[str, ...]) -> str:
     digest = hashlib.sha256()
-    for pattern in TRAINING:
+    for pattern in patterns:
         for path in sorted(PACKAGE.glob(pattern)):
             digest.update(ast.dump(ast.parse(path.read_text())).encode())
     return digest.hexdigest()[:12]
