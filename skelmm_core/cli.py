@@ -10,6 +10,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ from tyro.conf import Positional, UseAppendAction, arg
 
 from skelmm_core.download import command as download
 from skelmm_core.errors import SettingsError, SkelmmError
+from skelmm_core.launch import launched
 
 Named = Annotated[tuple[str, ...], arg(name="parameter", aliases=("-p",), metavar="NAME=VALUE"), UseAppendAction]
 
@@ -163,7 +165,8 @@ COMMANDS: dict[str, Callable] = {
 STAGED = {  # commands of a stage, whose options are that stage's settings; see `stage_commands`
     "train": "Train one stage (pretrain, exchange or distill), with the stages that it builds on; goes on where it was interrupted.",
     "evaluate": "Print what frozen encoders know (linear probe, nearest neighbours), beside untrained ones and raw coordinates: those of a "
-    "stage, trained first where it is not there, or of a FILE.safetensors that `export` wrote (skelmm evaluate FILE --data CLIPS).",
+    "stage, trained first where it is not there, or of a FILE.safetensors that `export` wrote (skelmm evaluate FILE --data CLIPS). With "
+    "--measure by any of the field's protocols, as one table with references.",
     "export": "Write a stage's encoders, trained first where they are not there, as one file with their settings: "
     "skelmm export STAGE FILE.safetensors.",
 }
@@ -172,17 +175,18 @@ STAGED = {  # commands of a stage, whose options are that stage's settings; see 
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point. Errors of input or environment: one message on stderr, exit code 2; an interrupt: 130."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    who = "skelmm"
     try:
-        if argv[:1] and argv[0] in STAGED:
-            from skelmm_core import stage_commands
-
-            stage_commands.main(argv[0], STAGED[argv[0]], argv[1:])
-        else:
-            staged = {name: _described(text) for name, text in STAGED.items()}
-            tyro.extras.subcommand_cli_from_dict(COMMANDS | staged, prog="skelmm", description=__doc__, args=argv)
+        found = launched()
+        if found.count > 1:
+            who = f"skelmm (process {found.number + 1} of {found.count})"
+            if argv[:1] and argv[0] not in STAGED:
+                raise SettingsError(f"'{argv[0]}' is work for one process; torchrun and srun start several for {', '.join(STAGED)}")
+        with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere if found.number else sys.stdout):  # the first one speaks
+            _command(argv)
         sys.stdout.flush()
     except SkelmmError as problem:
-        print(f"skelmm: {problem}", file=sys.stderr)
+        sys.stderr.write(f"{who}: {problem}\n")  # at once: several processes may have something to say
         sys.exit(2)
     except KeyboardInterrupt:
         print("skelmm: interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)
@@ -190,6 +194,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:  # the reader of our output has gone, as in `skelmm info x.clips | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
+
+
+def _command(argv: list[str]) -> None:
+    if argv[:1] and argv[0] in STAGED:
+        from skelmm_core import stage_commands
+
+        stage_commands.main(argv[0], STAGED[argv[0]], argv[1:])
+    else:
+        staged = {name: _described(text) for name, text in STAGED.items()}
+        tyro.extras.subcommand_cli_from_dict(COMMANDS | staged, prog="skelmm", description=__doc__, args=argv)
 
 
 def _described(text: str) -> Callable[[], None]:

@@ -18,7 +18,8 @@ import tyro
 from torch import Tensor
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from skelmm_core import settings, skeletons
+from skelmm_core import processes, settings, skeletons
+from skelmm_core.comparison import command as comparison
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, SettingsError, nearest
 from skelmm_core.evaluation.diagnosis import signs_of_failure
@@ -51,7 +52,7 @@ def main(command: str, description: str, argv: Sequence[str]) -> None:
     """Parse `skelmm COMMAND STAGE ...` and do it."""
     act, extra, stages = {
         "train": (train, [], STAGES),
-        "evaluate": (evaluate, [JSON], UNTRAINED | STAGES),
+        "evaluate": (evaluate, [JSON, *comparison.OPTIONS], UNTRAINED | STAGES),
         "export": (
             export,
             [
@@ -75,7 +76,16 @@ def main(command: str, description: str, argv: Sequence[str]) -> None:
     where, _ = tyro.cli(Where, args=rest, return_unknown_args=True, add_help=False)
     default = settings.resolve("pretrain" if stage in UNTRAINED else stage, where.preset, where.smoke)
     options = _parse(f"skelmm {command} {stage}", f"{description} {stages[stage]}", kind, default, extra, rest)
+    if command == "evaluate":
+        comparison.check_protocol(options.settings.protocol)
     exp = experiment(options.where, dataclasses.asdict(options.settings), stage)
+    if command != "train" and exp.fabric.world_size > 1:
+        branches_of(exp, stage)  # trained together, if it has to be; the rest is work for one
+        if not processes.part():
+            return None
+        exp = experiment(options.where, dataclasses.asdict(options.settings), stage)
+    if command == "evaluate" and comparison.wanted(options):
+        return comparison.run(exp, stage, lambda e: branches_of(e, stage), options, argv)
     return act(exp, stage, options)
 
 
@@ -113,14 +123,24 @@ def evaluate(exp: Experiment, stage: str, options: Any) -> None:
 
 
 def evaluate_file(argv: Sequence[str]) -> None:
-    """`skelmm evaluate FILE.safetensors`: encoders that `export` wrote, on any data of their skeleton."""
+    """`skelmm evaluate FILE.safetensors`: encoders that `export` wrote, on any data of their skeleton, or mapped to it (--transfer)."""
     from skelmm_core.export import load
 
+    if not processes.part():
+        return None
     branches, about = load(argv[0])
     values = about["settings"]
     default = Evaluate(**{f.name: values[f.name] for f in dataclasses.fields(Evaluate) if f.name != "protocol" and f.name in values})
-    options = _parse("skelmm evaluate FILE", f"Evaluate exported encoders ({about['role']}).", Evaluate, default, [JSON], list(argv[1:]))
-    exp = experiment(options.where, values | dataclasses.asdict(options.settings) | {"precision": "auto"})
+    description = f"Evaluate exported encoders ({about['role']})."
+    options = _parse("skelmm evaluate FILE", description, Evaluate, default, [JSON, *comparison.OPTIONS], list(argv[1:]))
+    comparison.check_protocol(options.settings.protocol)
+    given = values | dataclasses.asdict(options.settings) | {"precision": "auto"}
+    name = Path(argv[0]).name
+    if comparison.wanted(options) and options.transfer:
+        where = options.where
+        exp = Experiment(options.transfer, where.out, where.preset, where.device, where.smoke, **given)
+        return comparison.run(exp, name, lambda _: branches, options, argv, about["trained_on"] or "unknown")
+    exp = experiment(options.where, given)
     made_for, found = next(iter(branches.values())).skeleton, exp.train.skeleton
     if made_for != found:
         advice = f"map the clips with --skeleton {made_for.name}, or " if made_for.name in skeletons.SKELETONS else ""
@@ -128,7 +148,9 @@ def evaluate_file(argv: Sequence[str]) -> None:
             f"'{argv[0]}' was trained on skeleton '{made_for.name}' ({len(made_for)} joints), "
             f"the clips have '{found.name}' ({len(found)}); {advice}export encoders that were trained on '{found.name}'"
         )
-    _print_scores(exp, Path(argv[0]).name, branches, options.json)
+    if comparison.wanted(options):
+        return comparison.run(exp, name, lambda _: branches, options, argv)
+    return _print_scores(exp, name, branches, options.json)
 
 
 def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool) -> None:

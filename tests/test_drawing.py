@@ -402,32 +402,26 @@ def test_no_value_of_a_map_covers_the_others():
     points, views = np.random.default_rng(0).normal(size=(600, 2)).round(3), np.repeat([1, 2, 3], 200)
     view = {tuple(point): number for point, number in zip(points.astype(np.float32), views, strict=True)}
     (axes,) = drawing.map_panels({"joint": points}, {"view": views}).axes
-    still = np.concatenate([group.get_offsets() for group in axes.collections])
-    hover = drawing.map_hover(points, {"view": views}, colour="view")
-    moved = np.concatenate([np.stack([trace.x, trace.y], 1) for trace in hover.data])
-    for drawn in (still, moved):
-        order = [view[tuple(point)] for point in drawn.astype(np.float32)]
-        assert len(order) == 600 and min(np.bincount(order[-200:], minlength=4)[1:]) > 40, "of the last third drawn"
-    listed = sorted((trace for trace in hover.data if trace.showlegend), key=lambda trace: trace.legendrank)
-    assert [trace.name for trace in listed] == ["view 1", "view 2", "view 3"]
-    assert {trace.legendgroup for trace in hover.data if trace.name == "view 2"} == {listed[1].legendgroup}, "a click hides the whole view"
+    drawn = np.concatenate([group.get_offsets() for group in axes.collections])
+    order = [view[tuple(point)] for point in drawn.astype(np.float32)]
+    assert len(order) == 600 and min(np.bincount(order[-200:], minlength=4)[1:]) > 40, "of the last third drawn"
 
 
-def test_map_hover_tells_class_subject_and_name():
-    points = np.array([[0.0, 1], [2, 3], [4, 5]])
-    colourings = {"class": np.array([1, 0, 1]), "subject": np.array([4, 5, -1])}
-    figure = drawing.map_hover(points, colourings, ["wave", "clap"], ["a.mat", "b.mat", "c.mat"])
-    assert {trace.name for trace in figure.data if trace.showlegend} == {"wave", "clap"}
-    told = {text: x for trace in figure.data if trace.name == "clap" for text, x in zip(trace.text, trace.x, strict=True)}
-    assert told == {"clap<br>subject 4<br>a.mat": 0, "clap<br>subject unknown<br>c.mat": 4}
-    assert figure.layout.yaxis.scaleanchor == "x"
-    assert drawing.map_hover(points, {"subject": np.array([4, 5, 5])}, colour="subject").data[0].name.startswith("subject ")
-    many = drawing.map_hover(np.zeros((maps.MANY + 1, 2)), {"class": np.zeros(maps.MANY + 1, int)})
-    assert many.data[0].type == "scattergl"
+def test_map_space_tells_class_subject_and_name():
+    points = np.array([[0.0, 1, 6], [2, 3, 7], [4, 5, 8]])
+    colourings = {"class": np.array([30, 0, 30]), "subject": np.array([4, 5, -1])}
+    figure = drawing.map_space(points, colourings, ["wave", *["clap"] * 30], ["a.mat", "b.mat", "c.mat"])
+    assert [trace.name for trace in figure.data] == ["wave", "clap"] and figure.layout.scene.aspectmode == "data"
+    clap = figure.data[1]
+    assert dict(zip(clap.text, clap.x, strict=True)) == {"clap<br>subject 4<br>a.mat": 0, "clap<br>subject unknown<br>c.mat": 4}
+    assert list(clap.y) == [1, 5] and list(clap.z) == [6, 8] and clap.marker.symbol in maps.SOLID
+    assert drawing.map_space(points, {"subject": np.array([4, 5, 5])}, colour="subject").data[0].name.startswith("subject ")
     with pytest.raises(DataError, match="3 points, the colouring 'class' 2"):
-        drawing.map_hover(points, {"class": np.array([0, 1])})
+        drawing.map_space(points, {"class": np.array([0, 1])})
     with pytest.raises(DataError, match="no colouring 'view'"):
-        drawing.map_hover(points, {"class": np.array([0, 1, 1])}, colour="view")
+        drawing.map_space(points, {"class": np.array([0, 1, 1])}, colour="view")
+    with pytest.raises(DataError, match=r"must be \(N, 3\)"):
+        drawing.map_space(points[:, :2], colourings)
 
 
 def test_the_core_never_imports_drawing_libraries():

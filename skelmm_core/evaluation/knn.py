@@ -132,10 +132,7 @@ def raw_nearest(clips: Clips, split: Split, frames: int = 32) -> ProbeResult:
     frame, every frame, the hips, or not at all; other resampling) lie between 79.1 and 82.8 %, and with joints mapped to
     NTU-25, which counts hands and neck twice, between 80.9 and 84.0 %: a method that is ahead by less has not won.
     """
-    bodies = int(clips.bodies.max())
-    gallery, query = (raw_coordinates(clips, part, frames, bodies) for part in (split.train, split.test))
-    mean = gallery.mean(dim=0)  # taken off for precision; distances stay
-    gallery, query = gallery - mean, query - mean
+    gallery, query = raw_vectors(clips, split, frames)
     offset = gallery.square().sum(dim=1) / 2
     labels = torch.from_numpy(np.array(clips.labels, np.int64))
     train_labels = labels[torch.from_numpy(split.train)]
@@ -143,6 +140,14 @@ def raw_nearest(clips: Clips, split: Split, frames: int = 32) -> ProbeResult:
     index = torch.cat([(s[0] - offset).argmax(dim=1) for _, s in similarities(query.unsqueeze(0), gallery.unsqueeze(0))])
     logits = F.one_hot(train_labels[index], len(clips.class_names)).double()
     return scored(logits, labels[torch.from_numpy(split.test)], {})
+
+
+def raw_vectors(clips: Clips, split: Split, frames: int = 32) -> tuple[Tensor, Tensor]:
+    """`raw_coordinates` of the training and the test clips, (G, D) and (N, D), around the training clips' mean: distances stay."""
+    bodies = int(clips.bodies.max())
+    gallery, query = (raw_coordinates(clips, part, frames, bodies) for part in (split.train, split.test))
+    mean = gallery.mean(dim=0)  # taken off for precision
+    return gallery - mean, query - mean
 
 
 def raw_coordinates(clips: Clips, indices: np.ndarray, frames: int, bodies: int, chunk: int = 1024) -> Tensor:

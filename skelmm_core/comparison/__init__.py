@@ -1,0 +1,84 @@
+"""Encoders beside what they must beat, by any recipes of `evaluation.recipes`.
+
+The work is cut into parts (a subject, a recipe, a seed, a draw). Each finished part is kept as a small file that is named after what
+decides it (weights, data, settings, recipe, code), so a comparison that was interrupted goes on, and comparisons share their references.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from skelmm_core import manifest, settings
+from skelmm_core.comparison.parts import PARTS
+from skelmm_core.comparison.subjects import FIT, INPUT, REFERENCES, Subject, data, fields, weights_digest, with_references
+from skelmm_core.evaluation import recipes
+from skelmm_core.evaluation.recipes import Recipe
+from skelmm_core.files import replacing
+
+__all__ = ["REFERENCES", "Row", "Subject", "compare", "data", "weights_digest", "with_references"]
+PROBE = ("probe_epochs", "probe_lr", "probe_lr_drop", "probe_batch", "probe_standardise", "probe_fusion", "neighbours")
+
+
+class Row(NamedTuple):
+    """One figure, in percent of the test clips. what: which of a recipe's figures, "" for its only one. seed: -1 where none has a say.
+    clips: training clips whose labels were used."""
+
+    subject: str
+    recipe: str
+    what: str
+    seed: int
+    draw: int
+    clips: int
+    percent: float
+
+
+def compare(found: Iterable[Subject], chosen: Mapping[str, Recipe], store: Path, tell: bool = True) -> tuple[list[Row], int]:
+    """All figures of all subjects by all recipes, and how many parts had to be computed; finished parts are kept in the folder `store`.
+
+    tell: a line on stderr for each subject and recipe of which something is computed.
+    """
+    rows, computed = [], 0
+    for subject in found:
+        for name, recipe in chosen.items():
+            began, before = time.monotonic(), computed
+            for part in PARTS[recipe.kind](subject, recipe):
+                identity = _identity(subject, recipe, part.name)
+                file = store / f"part-{settings.digest(identity)}.json"
+                figures = _kept(file, identity)
+                if figures is None:
+                    figures = [[what, draw, value] for (what, draw), value in part.compute().items()]
+                    with replacing(file) as out:
+                        out.write(json.dumps({"identity": identity, "figures": figures}, indent=1).encode())
+                    computed += 1
+                seed = -1 if subject.role == "raw" else subject.exp.settings.seed
+                rows += [Row(subject.name, name, part.what or what, seed, draw, part.clips, value) for what, draw, value in figures]
+            if tell and computed > before:
+                words = f"{subject.name}, seed {subject.exp.settings.seed}, {name}: {computed - before} part{'s' * (computed - before > 1)}"
+                print(f"{words}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    return rows, computed
+
+
+def _identity(subject: Subject, recipe: Recipe, part: str) -> dict[str, Any]:
+    names = INPUT + PROBE * (recipe.kind in ("linear", "knn", "semi", "fusion")) + FIT * (recipe.kind in ("finetune", "semi"))
+    described = recipes.described(recipe)
+    if recipe.kind == "semi":  # a part is one share and draw, however many there are
+        described = {k: v for k, v in described.items() if k not in ("shares", "draws")}
+    identity = {
+        "subject": subject.decided_by(), "recipe": described, "part": part, "data": data(subject.exp),
+        "settings": {} if subject.role == "raw" else fields(subject.exp, names), "code": manifest.evaluation_code(),
+    }  # fmt: skip
+    return json.loads(json.dumps(identity))
+
+
+def _kept(file: Path, identity: dict[str, Any]) -> list[list] | None:
+    """Figures of a part that was finished; None where there is none, or none that can be read."""
+    try:
+        kept = json.loads(file.read_text())
+        return kept["figures"] if kept["identity"] == identity else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
