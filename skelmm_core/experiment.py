@@ -132,8 +132,8 @@ class Experiment:
             raise SettingsError(f"students={s.students} asks for {', '.join(unseen)}, which the teacher's modalities={s.modalities} lack")
         if self.fabric.world_size > 1 and s.distillation in IN_BATCH:
             raise SettingsError(
-                f"distillation={s.distillation} compares the clips of a batch with each other, and {self.fabric.world_size} processes have a "
-                "share of it each: start one process, or choose another distillation"
+                f"distillation={s.distillation} compares the clips of a batch with each other, of which {self.fabric.world_size} processes "
+                "have a share each: start one process, or choose another distillation"
             )
 
     def pretrain(self, until: int | None = None) -> Trained:
