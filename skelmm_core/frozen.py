@@ -78,12 +78,12 @@ class FrozenBlock(nn.Module):
         else:
             y = torch.matmul(self.graph, x.reshape(b * t, v, -1))  # (B*T, V*3, C), over the graph while there are fewer channels
             y = F.linear(y.view(b, t, v, -1), self.weight)
-            y = y + self.bias.to(y.dtype)
+            y += self.bias.to(y.dtype)
         y = F.relu(y, inplace=True).permute(0, 3, 1, 2)  # (B, C', T, V), channels last in memory
         y = F.conv2d(y, self.temporal, self.temporal_bias, (self.stride, 1), (4, 0))
         if not self.first:
             x = x[:, :: self.stride].permute(0, 3, 1, 2)
-            y = y + (x if self.shortcut is None else F.conv2d(x, self.shortcut))
+            y += x if self.shortcut is None else F.conv2d(x, self.shortcut)
         return F.relu(y, inplace=True).permute(0, 2, 3, 1)  # (B, T', V, C')
 
 

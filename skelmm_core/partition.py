@@ -4,6 +4,8 @@ Contrast against K keys needs, for each query, the log of a sum over K terms, an
 of products a_u * a_v, too. Here the queue is walked through some thousand columns at a time: products are made, summed and forgotten, and
 made once more for the gradient, and so what is worked on stays near the processor. Similarities themselves, S matrices and not the S * S
 of products, are kept for the gradient as long as they are few; beyond that memory does not grow with K at all.
+
+Similarities of unit vectors lie in [-1, 1], so at usual temperatures no exponential can overflow, and no maximum is looked for first.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from torch import Tensor
 
 ELEMENTS = {"cpu": 1 << 19, "cuda": 1 << 25}  # similarities that are looked at together, all branches taken together
 KEPT = 1 << 26  # similarities that are kept for the gradient, 256 MiB; where there are more they are made once more
+SAFE = 40.0  # 1 / tau up to which exp(a / tau) is taken as it is: its sums, and their inverses, stay far from float32's limits of exp(+-87)
 Pairs = Sequence[tuple[int, int]]
 
 
@@ -62,9 +65,10 @@ class _Sums(torch.autograd.Function):
         for begin in range(0, queue.shape[-1], columns):
             a, b = _similarities(q, queue, others, begin, columns)
             kept += [(a, b)] * few
-            own = torch.logaddexp(own, (a / temperature).logsumexp(-1))
+            scaled = a / temperature
             for i, (u, v) in enumerate(pairs):
-                both[i] = torch.logaddexp(both[i], (a[u] * b[v]).div_(temperature).logsumexp(-1))
+                both[i] = torch.logaddexp(both[i], _log_sum(scaled[u] * b[v], temperature))
+            own = torch.logaddexp(own, _log_sum(scaled, temperature))
             best = _larger(best, b, topk, begin) if topk else None
         near = best[1] if best else torch.empty(0, dtype=torch.long, device=q.device)
         ctx.save_for_backward(q, queue, own, both, *(others or ()))
@@ -78,14 +82,27 @@ class _Sums(torch.autograd.Function):
         grad = torch.zeros_like(q)
         for number, begin in enumerate(range(0, queue.shape[-1], ctx.columns)):
             a, b = ctx.kept[number] if ctx.kept else _similarities(q, queue, others, begin, ctx.columns)
-            weight = (a / ctx.temperature).sub_(own.unsqueeze(-1)).exp_().mul_(grad_own.unsqueeze(-1))  # (S, N, columns): dL / d(a / tau)
+            scaled = a / ctx.temperature
+            weight = _weights(scaled.clone(), own, grad_own, ctx.temperature)  # (S, N, columns): dL / d(a / tau)
             for i, (u, v) in enumerate(ctx.pairs):
-                part = (a[u] * b[v]).div_(ctx.temperature).sub_(both[i].unsqueeze(-1)).exp_().mul_(grad_both[i].unsqueeze(-1))
+                part = _weights(scaled[u] * b[v], both[i], grad_both[i], ctx.temperature)
                 weight[u].addcmul_(part, b[v])
                 if not others:
                     weight[v].addcmul_(part, a[u])
             grad += _product(weight, queue[..., begin : begin + ctx.columns].transpose(-1, -2))
         return grad / ctx.temperature, None, None, None, None, None, None
+
+
+def _log_sum(x: Tensor, temperature: float) -> Tensor:
+    """Log of the sum over the last dimension of exp(x), |x| <= 1 / temperature; `x` is overwritten."""
+    return x.exp_().sum(-1).log() if 1 / temperature <= SAFE else x.logsumexp(-1)
+
+
+def _weights(x: Tensor, total: Tensor, grad: Tensor, temperature: float) -> Tensor:
+    """Gradient with respect to `x` (..., columns), in its place, of a log-sum-exp `total` (...) whose own gradient is `grad` (...)."""
+    if 1 / temperature <= SAFE:
+        return x.exp_().mul_((grad * (-total).exp()).unsqueeze(-1))
+    return x.sub_(total.unsqueeze(-1)).exp_().mul_(grad.unsqueeze(-1))
 
 
 def _similarities(q: Tensor, queue: Tensor, others: Sequence[Tensor] | None, begin: int, columns: int) -> tuple[Tensor, Tensor]:
