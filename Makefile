@@ -1,4 +1,4 @@
-# make run | make test | make smoke | make formats | make lab | make browser; options go into ARGS, e.g. make run ARGS="--notebooks 02,03 -p epochs=8"
+# make run | make test | make smoke | make formats | make lab | make browser | make faults; options go into ARGS, e.g. make run ARGS="--notebooks 02,03 -p epochs=8"
 PYTHON ?= python3.11
 VENV ?= .venv
 OUT ?= outputs/run
@@ -6,7 +6,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
 
-.PHONY: run test smoke formats lab browser
+.PHONY: run test smoke formats lab browser faults
 
 run: $(VENV)/installed  ## notebooks 00-05 on the built-in sample, a report at the end
 	$(BIN)/skelmm run --data sample --out $(OUT) --preset quick $(ARGS)
@@ -23,8 +23,11 @@ formats: $(VENV)/installed  ## every reader of a file format on generated files,
 lab: $(VENV)/installed-lab  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks $(ARGS)
 
-browser: $(VENV)/installed-browser  ## the player in Chromium, JupyterLab and exported HTML; screenshots in outputs/browser
-	OMP_NUM_THREADS=1 SKELMM_SCREENSHOTS=outputs/browser $(BIN)/python -m pytest -m browser -rs tests/test_browser.py $(ARGS)
+browser: $(VENV)/installed-browser  ## player and map in Chromium, JupyterLab and exported HTML; screenshots in outputs/browser
+	OMP_NUM_THREADS=1 SKELMM_SCREENSHOTS=outputs/browser $(BIN)/python -m pytest -m browser -rs tests/test_browser.py tests/test_browser_map.py $(ARGS)
+
+faults: $(VENV)/installed-lab  ## kills at random places, torn files, full disks, two writers, no network, the same answer twice; minutes
+	OMP_NUM_THREADS=1 SKELMM_FAULTS=25 $(BIN)/python -m pytest -m faults -rs tests/test_faults.py $(ARGS)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "making $(VENV): about 2 minutes, most of them for downloading torch"

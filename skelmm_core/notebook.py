@@ -20,7 +20,7 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from skelmm_core import drawing
+from skelmm_core import drawing, manifest
 from skelmm_core.drawing.palette import label
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.evaluation.diagnosis import difference_error
@@ -153,6 +153,11 @@ class Session:
         self.began = time.perf_counter()
 
     @property
+    def facts(self) -> dict[str, Any]:
+        """What decides the results, for ``manifest.json`` beside ``metrics.json``."""
+        return {"notebook": self.notebook, **self.exp.facts()}
+
+    @property
     def clips(self) -> int:
         """Number of test clips behind every accuracy."""
         return len(self.exp.split.test)
@@ -162,7 +167,7 @@ class Session:
         exp, clips, split = self.exp, self.exp.clips, self.exp.split
         return {
             "preset": exp.preset, "seed": exp.settings.seed, "device": str(exp.fabric.device), "smoke": exp.smoke,
-            "precision": exp.settings.precision,
+            "precision": exp.settings.precision, "manifest": manifest.identifier(self.facts),
             "data": {
                 "title": clips.title, "content": clips.content, "clips": len(clips), "train": len(split.train), "test": len(split.test),
                 "protocol": split.name, "generated": clips.generated,
@@ -184,7 +189,7 @@ class Session:
             f"**Data**: {clips.title}, {data['clips']} clips of {len(clips.class_names)} classes, skeleton {clips.skeleton.name}. "
             f"**Protocol** {data['protocol']}: {data['train']} clips train, {data['test']} test.  \n"
             f"**Run**: preset {run['preset']}, seed {run['seed']}, {run['device']}, precision {run['precision']}; "
-            f"results go to `{self.folder}`."
+            f"manifest {run['manifest']}; results go to `{self.folder}`."
         )
         return "\n\n".join(lines)
 
@@ -206,6 +211,14 @@ class Session:
         """Show a plotly figure that stays alive in the saved notebook."""
         figure.show(renderer=RENDERER)
 
+    def linked(self, linked: drawing.LinkedMap, name: str) -> None:
+        """Save a linked map as the page ``<name>.html`` and show it, with all of its clips where somebody looks on beside a live kernel."""
+        path = linked.save(self.folder / f"{name}.html")
+        display(linked)
+        if interactive():
+            display(linked.with_kernel())
+        self.say(f"The same as a page by itself: `{path}`.")
+
     def finish(self, headline: Mapping[str, float | str], signs: Sequence[str], **details: Any) -> Path:
         """Write ``metrics.json``: what ran, the figures that matter most, signs of failure, and `details`; show the first three.
 
@@ -222,6 +235,7 @@ class Session:
                 f"`{self.exp.out / 'stages'}`. Delete them to train anew."
             )
             signs = values["signs_of_failure"]
+        manifest.write(self.folder, self.facts)
         path = self.folder / "metrics.json"
         with replacing(path) as file:
             file.write(json.dumps(plain(values), indent=1, allow_nan=False, ensure_ascii=False).encode())

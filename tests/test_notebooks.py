@@ -161,8 +161,10 @@ def test_executed_notebook_shows_what_it_promises(run, name):
     assert sum("image/png" in o.get("data", {}) for o in outputs(nb)) == len(saved), "each figure once"
     kinds = {kind for o in outputs(nb) for kind in o.get("data", {})}
     assert ("application/vnd.plotly.v1+json" in kinds) == (name == NAMES[4])
-    players = [html for o in outputs(nb) if "data-skelmm" in (html := o.get("data", {}).get("text/html", ""))]
+    players = [html for o in outputs(nb) if '<div data-skelmm="' in (html := o.get("data", {}).get("text/html", ""))]
     assert len(players) == (2 if name == NAMES[0] else 0) and all(len(html) < 100_000 for html in players)
+    linked = [o for o in outputs(nb) if '<div data-skelmm-map="' in o.get("data", {}).get("text/html", "")]
+    assert len(linked) == (name == NAMES[4]) == (run / name / "linked_map.html").exists()
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -369,6 +371,9 @@ def test_05_probes_what_04_trained(metrics):
     assert not any("probe" in sign for sign in found["signs_of_failure"]), "nothing was probed here, only neighbours"
     assert [row["map"] for row in found["maps"]] == [*SIX, "teacher", "student"]
     assert all(0.5 < row["trustworthiness"] <= 1 for row in found["maps"]), "better than a random map"
+    assert [row["epoch"] for row in found["forming"]] == [0, 1, 2], "untrained, where stage 1 ended, the teacher"
+    assert [row["moved to the next"] is None for row in found["forming"]] == [False, False, True]
+    assert all(0 < row["moved to the next"] <= math.sqrt(2) for row in found["forming"][:-1]) and 0 <= found["wrong"] <= TEST
 
 
 def test_03_alone_from_its_own_folder(tmp_path, headless):

@@ -6,7 +6,8 @@ from skelmm_core.drawing.canvas import save
 from skelmm_core.drawing.confusion import confusion_matrix
 from skelmm_core.drawing.curves import training_curves
 from skelmm_core.drawing.explorer import check_choice, explore
-from skelmm_core.drawing.maps import map_hover, map_panels
+from skelmm_core.drawing.linked import LinkedMap, linked_map
+from skelmm_core.drawing.maps import map_panels, map_space
 from skelmm_core.drawing.palette import style
 from skelmm_core.drawing.player import Player, show
 from skelmm_core.drawing.sheet import class_sheet
@@ -14,6 +15,6 @@ from skelmm_core.drawing.stick import stick_figure
 from skelmm_core.drawing.strip import film_strip, modality_strip
 
 __all__ = [
-    "Player", "accuracy_bars", "check_choice", "class_sheet", "confusion_matrix", "explore", "film_strip", "map_hover", "map_panels",
-    "modality_strip", "save", "show", "stick_figure", "style", "training_curves",
+    "LinkedMap", "Player", "accuracy_bars", "check_choice", "class_sheet", "confusion_matrix", "explore", "film_strip", "linked_map",
+    "map_panels", "map_space", "modality_strip", "save", "show", "stick_figure", "style", "training_curves",
 ]  # fmt: skip

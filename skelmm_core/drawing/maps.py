@@ -1,4 +1,4 @@
-"""Two-dimensional maps of features (t-SNE), coloured by class, subject or view, still and with hover."""
+"""Maps of features, coloured by class, subject or view: still in two dimensions, and in three to be turned."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from skelmm_core.drawing import palette
 from skelmm_core.drawing.canvas import Picture, picture
 from skelmm_core.errors import DataError
 
-MANY = 3000  # points from which plotly draws on the graphics card
+SOLID = ("circle", "square", "diamond", "cross", "x")  # the symbols that plotly has in three dimensions
 LAYERS = 12  # in which the points of a map are drawn, each with points of all values; fewer where there are many values
 GROUPS = 240  # that points are drawn in at most, values times layers
 
@@ -62,7 +62,7 @@ def map_panels(
     return figure
 
 
-def map_hover(
+def map_space(
     points: np.ndarray,
     colourings: Mapping[str, np.ndarray],
     class_names: Sequence[str] = (),
@@ -70,47 +70,43 @@ def map_hover(
     colour: str = "class",
     title: str = "",
 ) -> go.Figure:
-    """One map to look into: hovering shows class, subject, view and name of a clip, a click in the legend hides a group.
+    """A map in three dimensions, by plotly: drag to turn it, hover for class, subject, view and name, click in the legend to hide a group.
 
     Args:
-        points: (N, 2).
+        points: (N, 3), such as principal components; one unit is as long on every axis.
         colourings: (N,) whole numbers by "class", "subject", "view": all are shown on hover.
         class_names: names of the classes by number.
         names: N names of clips.
         colour: the colouring that sets the colours.
         title: heading.
     """
-    _check(points, colourings, "map")
+    _check(points, colourings, "map", 3)
     if colour not in colourings:
         raise DataError(f"no colouring '{colour}' among {list(colourings)}")
-    lines = [[_word(kind, n, class_names) for n in numbers] for kind, numbers in colourings.items()]
+    lines = [[word(kind, n, class_names) for n in numbers] for kind, numbers in colourings.items()]
     lines += [] if names is None else [list(names)]
     text = ["<br>".join(row) for row in zip(*lines, strict=True)]
     numbers = np.asarray(colourings[colour])
-    trace = go.Scattergl if len(points) > MANY else go.Scatter
     figure, place = go.Figure(), np.round(np.asarray(points), 3).astype(np.float32)
-    styles, listed = _styles(colour, np.unique(numbers)), set()
-    for number, rows in _mixed(numbers):
-        shade, _, symbol = styles[number]
-        marker = {"color": shade, "symbol": symbol, "size": 7, "line": {"width": 0.4, "color": "white"}}
-        figure.add_trace(trace(
-            x=place[rows, 0], y=place[rows, 1], mode="markers", name=_word(colour, number, class_names), marker=marker,
+    for number, (shade, _, symbol) in styles(colour, np.unique(numbers)).items():
+        rows = np.flatnonzero(numbers == number)
+        figure.add_trace(go.Scatter3d(
+            x=place[rows, 0], y=place[rows, 1], z=place[rows, 2], mode="markers", name=word(colour, number, class_names),
+            marker={"color": shade, "symbol": symbol if symbol in SOLID else "circle", "size": 3},
             text=[text[i] for i in rows], hovertemplate="%{text}<extra></extra>",
-            legendgroup=str(number), legendrank=1 + list(styles).index(number), showlegend=number not in listed,
         ))  # fmt: skip
-        listed.add(number)
-    hidden = {"visible": False}
+    axis = {"title": {"text": ""}, "showticklabels": False, "showspikes": False}
     figure.update_layout(
         template="none", title={"text": title}, height=600, margin={"l": 20, "r": 20, "t": 50, "b": 20}, hoverlabel={"align": "left"},
-        xaxis=hidden, yaxis={**hidden, "scaleanchor": "x"},
-        legend={"title": {"text": colour}, "font": {"size": 11}, "tracegroupgap": 0},
+        scene={"aspectmode": "data", "xaxis": axis, "yaxis": axis, "zaxis": axis},
+        legend={"title": {"text": colour}, "font": {"size": 11}, "tracegroupgap": 0, "itemsizing": "constant"},
     )  # fmt: skip
     return figure
 
 
-def _check(points: np.ndarray, colourings: Mapping[str, np.ndarray], name: str) -> None:
-    if np.ndim(points) != 2 or np.shape(points)[1] != 2:
-        raise DataError(f"map '{name}' must be (N, 2), found {np.shape(points)}")
+def _check(points: np.ndarray, colourings: Mapping[str, np.ndarray], name: str, axes: int = 2) -> None:
+    if np.ndim(points) != 2 or np.shape(points)[1] != axes:
+        raise DataError(f"map '{name}' must be (N, {axes}), found {np.shape(points)}")
     for kind, numbers in colourings.items():
         if len(numbers) != len(points):
             raise DataError(f"map '{name}' has {len(points)} points, the colouring '{kind}' {len(numbers)} values")
@@ -128,7 +124,7 @@ def _mixed(numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
                 yield int(number), rows
 
 
-def _styles(kind: str, found: np.ndarray) -> dict[int, tuple[str, str, str]]:
+def styles(kind: str, found: np.ndarray) -> dict[int, tuple[str, str, str]]:
     """(colour, matplotlib marker, plotly symbol) by number; subjects take the colours in turn, so that a few are far apart."""
     if kind == "subject":
         known = [int(n) for n in found if n >= 0]
@@ -136,7 +132,7 @@ def _styles(kind: str, found: np.ndarray) -> dict[int, tuple[str, str, str]]:
     return {int(n): palette.view_style(int(n)) if kind == "view" else palette.class_style(int(n)) for n in found}
 
 
-def _word(kind: str, number: int, class_names: Sequence[str]) -> str:
+def word(kind: str, number: int, class_names: Sequence[str]) -> str:
     if number < 0:
         return f"{kind} unknown"
     return class_names[number] if kind == "class" and number < len(class_names) else f"{kind} {number}"
@@ -144,7 +140,7 @@ def _word(kind: str, number: int, class_names: Sequence[str]) -> str:
 
 def _legend_shape(kind: str, numbers: np.ndarray, class_names: Sequence[str], height: float) -> tuple[int, float]:
     """Columns of a legend that fits into `height` inches, and the width of one column in inches."""
-    longest = max(len(_word(kind, n, class_names)) for n in numbers)
+    longest = max(len(word(kind, n, class_names)) for n in numbers)
     return -(-len(numbers) // max(int(height / 0.175), 1)), 0.36 + 0.066 * longest
 
 
@@ -155,12 +151,12 @@ def _legend_width(kind: str, numbers: np.ndarray, class_names: Sequence[str], he
 
 def _block(part: SubFigure, maps: Mapping, kind: str, numbers: np.ndarray, across: int) -> None:
     """All maps in one colouring."""
-    styles = _styles(kind, np.unique(numbers))
+    look = styles(kind, np.unique(numbers))
     panels = part.subplots(-(-len(maps) // across), across, squeeze=False).ravel()
     size = float(np.clip(6000 / max(len(numbers), 1), 4, 26))
     for axes, (name, points) in zip(panels, maps.items(), strict=False):
         for number, rows in _mixed(numbers):
-            colour, marker, _ = styles[number]
+            colour, marker, _ = look[number]
             axes.scatter(*np.asarray(points)[rows].T, s=size, c=colour, marker=marker, linewidths=0.2, edgecolors="white")
         axes.set(xticks=[], yticks=[], title=palette.label(name) if len(maps) > 1 else f"{palette.label(name)}, by {kind}")
         axes.set_aspect("equal", adjustable="datalim")
@@ -172,8 +168,8 @@ def _block(part: SubFigure, maps: Mapping, kind: str, numbers: np.ndarray, acros
 
 def _legend(part: SubFigure, kind: str, found: np.ndarray, class_names: Sequence[str], height: float) -> None:
     handles = []
-    for number, (colour, marker, _) in _styles(kind, found).items():
-        handles.append(Line2D([], [], ls="", marker=marker, color=colour, ms=5.5, mew=0, label=_word(kind, number, class_names)))
+    for number, (colour, marker, _) in styles(kind, found).items():
+        handles.append(Line2D([], [], ls="", marker=marker, color=colour, ms=5.5, mew=0, label=word(kind, number, class_names)))
     columns, _ = _legend_shape(kind, found, class_names, height)
     spacing = {"handletextpad": 0.2, "columnspacing": 0.8, "labelspacing": 0.3}
     part.legend(handles=handles, loc="outside right center", ncols=columns, title=kind, fontsize=8, **spacing)

@@ -13,6 +13,7 @@ import zlib
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 
 FINEST, COARSEST = 2e-6, 5e-4  # metres, or image heights
 STILL = 80  # dots per inch of a still picture
@@ -63,9 +64,9 @@ def still(figures: list[Figure]) -> bytes:
     pictures = []
     for figure in figures:
         buffer = io.BytesIO()
-        figure.savefig(buffer, format="rgba", dpi=STILL)
-        width = round(figure.get_figwidth() * STILL)
-        pictures.append(np.frombuffer(buffer.getvalue(), np.uint8).reshape(-1, width, 4)[..., :3])
+        figure.savefig(buffer, format="png", dpi=STILL)  # which, unlike raw pixels, knows its width
+        buffer.seek(0)
+        pictures.append((255 * imread(buffer, "png")[..., :3]).round().astype(np.uint8))
     widest = max(picture.shape[1] for picture in pictures)
     padded = [np.pad(p, ((0, 0), (0, widest - p.shape[1]), (0, 0)), constant_values=255) for p in pictures]
     return indexed_png(np.concatenate(padded))

@@ -105,24 +105,25 @@ label { white-space: nowrap } .note { color: #555; font-size: 12px; margin-top: 
 i { display: inline-block; width: 18px; height: 4px; margin-right: 4px; vertical-align: middle }
 `;
 
+const add = (parent, tag, options = {}, words = "") => {
+  const node = parent.appendChild(document.createElement(tag));
+  for (const [key, value] of Object.entries(options)) node.setAttribute(key, value);
+  node.textContent = words;
+  return node;
+};
+const choice = (parent, words, entries, value) => {
+  const select = add(add(parent, "label", {}, `${words} `), "select", { "aria-label": words });
+  for (const [key, text] of entries) add(select, "option", { value: key }, text);
+  select.value = value;
+  return select;
+};
+
 function mount(data, id) {
   for (const host of document.querySelectorAll(`[data-skelmm="${id}"]`)) if (!host.shadowRoot) play(host, data);
 }
 
 function play(host, data) {
   const root = host.attachShadow({ mode: "open" });
-  const add = (parent, tag, options = {}, words = "") => {
-    const node = parent.appendChild(document.createElement(tag));
-    for (const [key, value] of Object.entries(options)) node.setAttribute(key, value);
-    node.textContent = words;
-    return node;
-  };
-  const choice = (parent, words, entries, value) => {
-    const select = add(add(parent, "label", {}, `${words} `), "select", { "aria-label": words });
-    for (const [key, text] of entries) add(select, "option", { value: key }, text);
-    select.value = value;
-    return select;
-  };
   const clips = data.clips.map((clip) => ({ ...clip, points: decode(clip), arrows: {} }));
   const flat = clips[0].flat, names = Object.keys(data.scales), rate = Math.max(...clips.map((c) => c.rate));
   const ticks = Math.round(Math.max(...clips.map((c) => (c.frames - 1) / c.rate)) * rate); // the slider's steps: frames of the fastest clip
@@ -192,7 +193,7 @@ function play(host, data) {
     panels = asked.flatMap((name) => clips.map((clip) => ({ clip, name })));
     const n = panels.length, pairs = clips.length;
     let columns = Math.max(1, Math.min(n, Math.floor(width / (flat || n < 5 ? 300 : 215))));
-    while (columns > 1 && (n % columns || columns % pairs)) columns--;
+    while (columns > 1 && (n % columns || (pairs === 2 && columns % 2))) columns--;
     const wide = width / columns, most = Math.round(Math.max(200, n === 1 ? Math.min(480, 0.62 * wide) : Math.min(440, 0.95 * wide)));
     const seen = clips.map(outline), room = [wide - (flat ? 24 : 60), most - (clips.length > 1 ? 76 : 58)];
     const scale = Math.min(...seen.map(([x0, x1, y0, y1]) => Math.min(room[0] / (x1 - x0), room[1] / (y1 - y0)))); // the same in all panels

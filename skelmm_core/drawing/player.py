@@ -55,9 +55,9 @@ def show(
 
 
 class Player:
-    """A clip, or two clips in step on one clock, with one panel per modality.
+    """A clip, or two and more clips in step on one clock, with one panel per modality.
 
-    Two clips of different lengths run in real time: the shorter one waits at its end, and its panel says so. They have one scale in metres
+    Clips of different lengths run in real time: the shorter one waits at its end, and its panel says so. They have one scale in metres
     and one for each modality; if their frame rates differ, that one is per second, and arrows are as long as the motion is fast.
 
     Args:
@@ -66,10 +66,10 @@ class Player:
         skeleton: skeleton or its name; by default that of the pair, or the only known one with so many joints.
         modality: None for limbs alone, "all" for all that the skeleton has beside each other, one of `modalities.NAMES` or ``"limbs"``,
             or several of them. The player lets the reader choose others.
-        other: a second clip, of the same kinds as `clip`, to compare with.
-        titles: heading, or one for each of two clips; by default number, class, subject and view of a pair.
+        other: a second clip, of the same kinds as `clip`, to compare with, or a list of several.
+        titles: heading, or one for each clip; by default number, class, subject and view of a pair.
         body: "both", "first" or "second".
-        frame_rate: frames per second, or one for each of two clips; by default that of the pair, or 30.
+        frame_rate: frames per second, or one for each clip; by default that of the pair, or 30.
         span: first and last second to show; by default the whole clip, or the first `MOST` frames of a longer one, which the player says.
             Differences at the end of a part are those of a clip that ends there: 0.
         style: "arrows" (vectors over faint limbs) or "colour" (joints and bones by the vectors' lengths).
@@ -103,7 +103,7 @@ class Player:
             raise SettingsError(f"style must be {' or '.join(STYLES)}, found '{style}'{nearest(style, STYLES)}")
         if not 0 < speed <= 10 or not 0 <= trails < np.inf:
             raise SettingsError(f"speed must be above 0 up to 10 and trails seconds from 0 on, found speed={speed:g}, trails={trails:g}")
-        given = [clip] if other is None else [clip, other]
+        given = [clip, *([] if other is None else other if isinstance(other, list) else [other])]
         names, rates = _each(titles, len(given), "titles"), _each(frame_rate, len(given), "frame_rate")
         self.shots = [Shot(c, skeleton, t, r, body, span) for c, t, r in zip(given, names, rates, strict=True)]
         self.skeleton = self.shots[0].skeleton
@@ -166,12 +166,12 @@ class Player:
 
     def html(self, heading: bool = True) -> str:
         """The player as a part of a page: an element with the film strip, and the script that puts the player in its place."""
-        data = json.dumps(self.data if heading else self.data | {"heading": ""}, separators=(",", ":")).replace("<", "\\u003c")
+        data = text(self.data if heading else self.data | {"heading": ""})
         name = hashlib.sha256(data.encode()).hexdigest()[:12]
         image = base64.b64encode(self.still).decode()
-        text = escape(repr(self)).replace("$", "&#36;")
+        words = escape(repr(self)).replace("$", "&#36;")
         return (
-            f'<div data-skelmm="{name}"><img alt="{text}" src="data:image/png;base64,{image}">'
+            f'<div data-skelmm="{name}"><img alt="{words}" src="data:image/png;base64,{image}">'
             "<p>A film strip; the player in its place needs JavaScript and, in JupyterLab, a notebook that is trusted.</p></div>"
             f'<script>(() => {{\n{script()}\nmount({data}, "{name}");\n}})();</script>'
         )
@@ -196,10 +196,15 @@ class Player:
         return f"Player: {' beside '.join(map(repr, self.shots))}; shown: {', '.join(palette.label(name) for name in self.panels)}"
 
 
+def text(data: Any) -> str:
+    """Plain JSON values as they may stand in a script of a page: a name such as ``</script>`` does not end it."""
+    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
 @cache
-def script() -> str:
-    """``player.js`` without indentation and lines of comment."""
-    lines = (line.strip() for line in (Path(__file__).parent / "player.js").read_text(encoding="utf-8").splitlines())
+def script(name: str = "player.js") -> str:
+    """A file of JavaScript beside this one without indentation and comments."""
+    lines = (line.partition(" // ")[0].strip() for line in (Path(__file__).parent / name).read_text(encoding="utf-8").splitlines())
     return "\n".join(line for line in lines if line and not line.startswith("//"))
 
 

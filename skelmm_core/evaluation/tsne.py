@@ -1,4 +1,4 @@
-"""Maps of features in the plane (t-SNE, van der Maaten & Hinton, JMLR 2008, by openTSNE), and figures that say what a map shows.
+"""Maps of features in the plane (t-SNE, van der Maaten & Hinton, JMLR 2008, by openTSNE; PCA), and figures that say what a map shows.
 
 A map is for looking; distances between its clusters mean little. What it seems to show is checked in the features themselves:
 by nearest neighbours and by the silhouette, for every column of labels (class, subject, view).
@@ -17,22 +17,52 @@ from torch import Tensor
 
 from skelmm_core.clips import Clips
 from skelmm_core.errors import DataError
-from skelmm_core.evaluation.knn import leave_one_out
+from skelmm_core.evaluation.knn import directions, leave_one_out, nearest, similarities
 from skelmm_core.evaluation.metrics import silhouette
 
 SMALLEST = 5  # clips; fewer have no neighbourhoods to show
+NEVER = -2.0  # below every cosine
 
 
-def tsne_map(features: Tensor, seed: int = 0, perplexity: float = 30.0, iterations: int = 500, threads: int = 1) -> np.ndarray:
+def tsne_map(
+    features: Tensor,
+    seed: int = 0,
+    perplexity: float = 30.0,
+    iterations: int = 500,
+    threads: int = 1,
+    start: np.ndarray | None = None,
+) -> np.ndarray:
     """(N, F) features -> (N, 2) map of their directions, by cosine distance, started from PCA.
 
     Args:
         perplexity: effective number of neighbours; lowered to (N - 1) / 3 where there are too few clips for it.
         iterations: after 250 of early exaggeration.
         threads: with one, the same seed gives the same map.
+        start: (N, 2) map to start from, at its full size, so that points move from there. (Made small first, as openTSNE advises, more of
+            where they were is lost, and no better map found.)
     """
     from openTSNE import TSNE
 
+    x = _directions(features)
+    count = len(x)
+    if start is not None and (np.shape(start) != (count, 2) or not np.isfinite(start).all() or np.std(start, axis=0)[0] == 0):
+        raise DataError(f"a map of {count} clips must start from ({count}, 2) finite places that differ, found {np.shape(start)}")
+    logging.getLogger("openTSNE").setLevel(logging.ERROR)
+    begin = "pca" if start is None else np.array(start, float)
+    few = min(perplexity, (count - 1) / 3)
+    tsne = TSNE(perplexity=few, metric="cosine", n_iter=iterations, n_jobs=threads, random_state=seed, initialization=begin)
+    return np.asarray(tsne.fit(x))
+
+
+def pca_map(features: Tensor, axes: int = 2) -> np.ndarray:
+    """(N, F) features -> (N, axes): where their directions spread most (PCA), most of all along the first; signs by scikit-learn's rule."""
+    from sklearn.decomposition import PCA
+
+    return PCA(axes, svd_solver="full").fit_transform(_directions(features))
+
+
+def _directions(features: Tensor) -> np.ndarray:
+    """Unit features (N, F) in float64; raises `DataError` for what no map can show."""
     count = len(features)
     if count < SMALLEST:
         raise DataError(f"a map needs at least {SMALLEST} clips, found {count}")
@@ -41,9 +71,31 @@ def tsne_map(features: Tensor, seed: int = 0, perplexity: float = 30.0, iteratio
     x = F.normalize(features.double(), dim=1).cpu().numpy()
     if np.ptp(x, axis=0).max() < 1e-9:
         raise DataError(f"all {count} features point the same way, so there is nothing to map: the representation has collapsed")
-    logging.getLogger("openTSNE").setLevel(logging.ERROR)
-    tsne = TSNE(perplexity=min(perplexity, (count - 1) / 3), metric="cosine", n_iter=iterations, n_jobs=threads, random_state=seed)
-    return np.asarray(tsne.fit(x))
+    return x
+
+
+def neighbours(features: Tensor, count: int = 5, groups: np.ndarray | None = None) -> np.ndarray:
+    """(N, count) for each of (N, F) features the numbers of the others that are nearest by cosine, nearest first; -1 where there are fewer.
+
+    groups (N,): clips of one group, such as the views of one performance, are no neighbours of each other; -1: in no group.
+    """
+    apart = np.full(len(features), -1) if groups is None else np.asarray(groups)
+    if apart.shape != (len(features),):
+        raise DataError(f"groups have the shape {apart.shape} for {len(features)} features; expected one number per clip")
+    unit, own, parts = directions(features).unsqueeze(0), torch.from_numpy(apart), []
+    for rows, (similarity,) in similarities(unit, unit):
+        similarity[torch.arange(len(rows)), rows] = NEVER
+        similarity[(own[rows, None] == own) & (own[rows, None] >= 0)] = NEVER
+        best, index = nearest(similarity, min(count, len(features)))
+        parts.append(torch.where(best == NEVER, -1, index))
+    found = torch.cat(parts).cpu().numpy()  # (N, count) or fewer
+    return np.pad(found, ((0, 0), (0, count - found.shape[1])), constant_values=-1)
+
+
+def distances(features: Tensor, others: Tensor) -> np.ndarray:
+    """(N,) cosine distance, 1 - cosine, of each of (N, F) features to the nearest of (G, F) others, such as the training clips; 0 to 2."""
+    query, gallery = directions(features).unsqueeze(0), directions(others).unsqueeze(0)
+    return torch.cat([1 - similarity[0].amax(1) for _, similarity in similarities(query, gallery)]).clamp_min(0).cpu().numpy()
 
 
 class LabelScore(NamedTuple):
@@ -89,6 +141,6 @@ def label_scores(
             raise DataError(f"column '{name}' has {labels.shape} labels for {len(features)} features")
         _, counts = np.unique(labels, return_counts=True)
         if len(counts) > 1:
-            nearest = leave_one_out(features, torch.from_numpy(labels.astype(np.int64)), neighbours, apart)
-            found[name] = LabelScore(nearest, silhouette(features, labels, seed), 100.0 * float(counts.max()) / len(labels))
+            share = leave_one_out(features, torch.from_numpy(labels.astype(np.int64)), neighbours, apart)
+            found[name] = LabelScore(share, silhouette(features, labels, seed), 100.0 * float(counts.max()) / len(labels))
     return found

@@ -1,0 +1,292 @@
+"""The linked map: points of a map and the clips behind them. A click plays a clip beside its nearest neighbours, a lasso counts classes.
+
+One page with one file of plain JavaScript (``linked.js``) and the player's; nothing is loaded, so it works in JupyterLab, in a saved
+notebook without a kernel, in the HTML that nbconvert makes of it, and from a file with the network off.
+
+What is saved of each point is its place on every map (two whole numbers of two bytes), its value in every column (two bytes), its
+neighbours and its name. Clips are larger (8 kB for 100 frames of one body): a page holds some of them whole groups at a time, a clip with
+all its neighbours, so that what is ringed on the map plays beside them without a kernel; the clip in the middle of each class and a clip
+that was taken for another class come first. All others are fetched where a kernel runs (`LinkedMap.with_kernel`).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+import numpy as np
+
+from skelmm_core import html
+from skelmm_core.drawing import colouring, maps, packing, palette, player
+from skelmm_core.drawing.player import Player
+from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.files import replacing
+
+HELD = 60  # clips that a page holds unless told otherwise
+HEAVY = 1_500_000  # bytes of clips in a page
+LARGEST = 5_000_000  # bytes of a page
+GRID = 65535  # steps of a map's side
+FACES = 5  # neighbours that play beside a clip
+
+Steps = Mapping[int, np.ndarray]
+
+
+def linked_map(
+    points: np.ndarray | Mapping[Any, np.ndarray | Steps],
+    columns: Mapping[str, Any],
+    clips: tuple[Any, Any] | None = None,
+    neighbours: np.ndarray | None = None,
+    names: Sequence[str] | None = None,
+    class_names: Sequence[str] = (),
+    units: Mapping[str, str] | None = None,
+    title: str = "",
+    nearest_in: str = "",
+    held: int = HELD,
+) -> LinkedMap:
+    """A map to look into: choose what it shows and how it is coloured, move and zoom, click a point for its clip, draw a lasso.
+
+    Args:
+        points: (N, 2); or several maps of the same N clips by name; or by epoch, a map that forms, with a slider through its steps and
+            all places between them. A named map may be one that forms: ``{"teacher": place, "teacher, in training": {0: a, 8: b}}``.
+            Steps should be aligned (`evaluation.alignment.aligned`): they are drawn on one scale.
+        columns: N values by name, as `colouring.column` takes them: whole numbers, names or truth values (``correct``) as kinds, floats as
+            a scale. The first one of kinds is what the lasso counts while a scale is shown.
+        clips: (open `Clips`, (N,) numbers of the clips in it), without which nothing plays.
+        neighbours: (N, k) for each point the numbers of its nearest points, nearest first, -1 for none; five play.
+        names: N names; by default number and name in the clips file.
+        class_names: of the column ``class``, by number; by default those of `clips`.
+        units: of columns that are scales.
+        title: heading.
+        nearest_in: what the neighbours are near in, such as "the teacher's features, other performances only".
+        held: most clips in a page.
+
+    Raises:
+        DataError: lengths or shapes that differ, places that aren't finite, numbers outside of what is there, a page above `LARGEST`.
+    """
+    return LinkedMap(points, columns, clips, neighbours, names, class_names, units, title, nearest_in, held)
+
+
+class LinkedMap:
+    """What `linked_map` gives: shows itself as the last line of a cell; `save` writes a page, `with_kernel` fetches clips."""
+
+    def __init__(self, points, columns, clips, neighbours, names, class_names, units, title, nearest_in, held):
+        self.maps = _maps(points)
+        self.count = len(next(iter(self.maps[0][1].values())))
+        self.clips, self.index = (None, None) if clips is None else (clips[0], np.asarray(clips[1]))
+        for name, steps in self.maps:
+            for step, place in steps.items():
+                _check(place, self.count, f"{name}, {step}" if len(steps) > 1 else name)
+        if clips is not None and (self.index.shape != (self.count,) or not _within(self.index, len(self.clips.labels))):
+            raise DataError(f"clips must come with {self.count} numbers from 0 to {len(self.clips.labels) - 1}, one for each point")
+        if clips is not None:
+            names = [f"{i}: {self.clips.names[int(i)]}" for i in self.index] if names is None else names
+            class_names = class_names or self.clips.class_names
+        self.names = [f"point {i}" for i in range(self.count)] if names is None else [" ".join(str(name).split()) for name in names]
+        if len(self.names) != self.count or not columns:
+            raise DataError(f"a map of {self.count} points needs as many names and at least one column, found {len(self.names)} names")
+        self.columns = [
+            colouring.column(name, values, class_names if name == "class" else (), (units or {}).get(name, ""))
+            for name, values in columns.items()
+        ]
+        self.values = {name: np.asarray(values) for name, values in columns.items()}
+        for name, values in self.values.items():
+            if len(values) != self.count:
+                raise DataError(f"the map has {self.count} points, the column '{name}' {len(values)} values")
+        self.neighbours = None if neighbours is None else np.asarray(neighbours)[:, :FACES]
+        if neighbours is not None and (len(self.neighbours) != self.count or not _within(self.neighbours + 1, self.count + 1)):
+            raise DataError(f"neighbours must be ({self.count}, k) numbers of points, or -1; found {np.shape(neighbours)}")
+        self.title, self.nearest_in, self.held, self.class_names = title, nearest_in, held, class_names
+
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """What the script is given, as plain JSON values."""
+        wide = 2 if self.count < GRID else 4
+        shapes = {e["shape"] for c in self.columns for e in c.get("entries", ())}
+        near, whole = self.neighbours, np.uint16 if wide == 2 else np.uint32
+        data = {
+            "title": self.title, "heading": self.title, "count": self.count, "names": "\n".join(self.names),
+            "maps": [_packed(name, steps) for name, steps in self.maps], "columns": self.columns,
+            "wide": wide, "each": 0 if near is None else near.shape[1],
+            "nearest": None if near is None else colouring.packed(np.where(near < 0, np.iinfo(whole).max, near), whole),
+            "words": f"Nearest in {self.nearest_in}." if self.nearest_in else "",
+            "ramp": colouring.RAMP, "grey": palette.UNKNOWN, "shapes": {s: colouring.shape(s) for s in sorted(shapes)},
+            "stored": {}, "player": None,
+        }  # fmt: skip
+        return data if self.clips is None else data | self._stored(LARGEST - len(json.dumps(data)) - 200_000)
+
+    def _stored(self, room: int) -> dict[str, Any]:
+        """The clips that the page holds, in at most `room` bytes: point -> number in the player's data, and these data."""
+        kinds = next((v for v in self.values.values() if v.dtype.kind != "f"), np.zeros(self.count, int))
+        right = np.asarray(self.values.get("correct", np.ones(self.count)), bool)
+        chosen = representatives(self._last, np.unique(kinds, return_inverse=True)[1].reshape(-1), right, self.neighbours, self.held)
+        if not chosen:
+            return {"player": {}}  # all are fetched
+        data = self._player(chosen).data
+        sizes = np.cumsum([len(json.dumps(clip)) for clip in data["clips"]])
+        kept = int(np.searchsorted(sizes, max(min(room, HEAVY), 0), side="right"))
+        return {"stored": {str(point): k for k, point in enumerate(chosen[:kept])}, "player": data | {"clips": data["clips"][:kept]}}
+
+    def beside(self, point: int) -> list[int]:
+        """A point and its neighbours, nearest first."""
+        return [point, *([] if self.neighbours is None else (int(n) for n in self.neighbours[point] if n >= 0))]
+
+    def _player(self, points: Sequence[int]) -> Player:
+        first, *others = [(self.clips, int(self.index[point])) for point in points]
+        return Player(first, other=others)
+
+    @cached_property
+    def still(self) -> bytes:
+        """The first map in its first colouring of kinds as PNG, for readers that run no script."""
+        kind, values = next(((n, v) for n, v in self.values.items() if v.dtype.kind in "iu"), ("class", np.zeros(self.count, int)))
+        return packing.still([maps.map_panels({self.maps[0][0]: self._last}, {kind: values}, self.class_names, title=self.title)])
+
+    @property
+    def _last(self) -> np.ndarray:
+        """(N, 2) the first map, or the last step of it."""
+        return next(reversed(self.maps[0][1].values()))
+
+    @cached_property
+    def _text(self) -> str:
+        return player.text(self.data)
+
+    @cached_property
+    def name(self) -> str:
+        """What the page's element is called, by its content."""
+        return hashlib.sha256(self._text.encode()).hexdigest()[:12]
+
+    def html(self, heading: bool = True) -> str:
+        """The map as a part of a page: an element with a picture of it, and the script that puts the map in its place."""
+        data = self._text if heading else player.text(self.data | {"heading": ""})
+        image, text = base64.b64encode(self.still).decode(), escape(repr(self)).replace("$", "&#36;")
+        scripts = f"{player.script()}\n{player.script('linked.js')}"
+        part = (
+            f'<div data-skelmm-map="{self.name}"><img alt="{text}" src="data:image/png;base64,{image}">'
+            "<p>A picture; the map in its place needs JavaScript and, in JupyterLab, a notebook that is trusted.</p></div>"
+            f'<script>(() => {{\n{scripts}\nmountMap({data}, "{self.name}");\n}})();</script>'
+        )
+        if len(part) > LARGEST:
+            steps = sum(len(steps) for _, steps in self.maps)
+            raise DataError(
+                f"a map of {self.count} points takes {len(part) / 1e6:.1f} MB with {steps} maps and {len(self.columns)} columns, at most "
+                f"{LARGEST / 1e6:g} are allowed in a notebook; give fewer points, maps or steps, or shorter names"
+            )
+        return part
+
+    def save(self, path: str | Path) -> Path:
+        """Write a page that works by itself, without a network; makes parent folders and returns the path.
+
+        Raises `SettingsError` for a path that doesn't end in `.html`, `DataError` for a full or read-only disk.
+        """
+        path = Path(path)
+        if path.suffix.lower() != ".html":
+            raise SettingsError(f"a map is saved as .html, found '{path.name}'; give a name that ends in .html")
+        with replacing(path) as file:
+            file.write(html.page(self.title or "Map", [self.html(heading=False)]).encode())
+        return path
+
+    def with_kernel(self) -> Messenger:
+        """A widget without a face, to be shown beside the map: while it is there and its kernel runs, every point's clip plays."""
+        if self.clips is None:
+            raise SettingsError("this map was made without clips, so there are none to fetch; give clips=(clips, index)")
+        return Messenger(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
+        return {"text/html": self.html(), "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        shown = ", ".join(name if len(steps) == 1 else f"{name} in {len(steps)} steps" for name, steps in self.maps)
+        return f"Map of {self.count} clips: {shown}; colours: {', '.join(column['name'] for column in self.columns)}"
+
+
+def representatives(place: np.ndarray, kinds: np.ndarray, right: np.ndarray, neighbours: np.ndarray | None, most: int) -> list[int]:
+    """Points whose clips a page holds, at most `most`, whole groups first: a point with all its neighbours.
+
+    In turn: of every kind the point nearest to the kind's middle on the map; of every kind one that is not `right`; the second of each;
+    then any. place: (N, 2); kinds: (N,) numbers from 0 on; right: (N,) truth values; neighbours: (N, k), -1 for none.
+    """
+    middles = np.stack([place[kinds == kind].mean(0) for kind in range(kinds.max() + 1)])  # (C, 2)
+    far = np.linalg.norm(place - middles[kinds], axis=1)
+    turns = np.empty((2, len(place)), int)  # of each point among those of its kind, and among those of its kind that are not right
+    for turn, order in zip(turns, (np.lexsort((far, kinds)), np.lexsort((far, right, kinds))), strict=True):
+        turn[order] = np.arange(len(place)) - np.searchsorted(kinds[order], kinds[order])
+    turn = np.minimum(2 * turns[0], np.where(right, 2 * len(place), 2 * turns[1] + 1))
+    chosen: dict[int, None] = {}
+    for point in np.lexsort((far, turn)):
+        group = [int(point), *([] if neighbours is None else (int(n) for n in neighbours[point] if n >= 0))]
+        new = [n for n in group if n not in chosen]
+        if len(chosen) + len(new) <= most:
+            chosen.update(dict.fromkeys(new))
+        if len(chosen) >= most:
+            break
+    return list(chosen)
+
+
+class Messenger(widgets.VBox):
+    """Carries a map's question (a hidden text: point, time) to the kernel and the clips back, as a script in an output."""
+
+    def __init__(self, linked: LinkedMap):
+        self.linked = linked
+        self.question = widgets.Text(layout=widgets.Layout(display="none")).add_class(f"skelmm-ask-{linked.name}")
+        self.answer = widgets.Output()
+        super().__init__([self.question, self.answer])
+        self.question.observe(self._fetch, "value")
+
+    def _fetch(self, change: Any) -> None:
+        word = str(change["new"]).partition(" ")[0]
+        if not word.isdigit() or int(word) >= self.linked.count:
+            return
+        points = self.linked.beside(int(word))
+        detail = {"points": points, "player": self.linked._player(points).data}
+        text = player.text({"detail": detail})
+        script = (
+            f"<script>for (const map of document.querySelectorAll('[data-skelmm-map=\"{self.linked.name}\"]'))\n"
+            f'map.dispatchEvent(new CustomEvent("skelmm-clips", {text}));</script>'
+        )
+        self.answer.outputs = ({"output_type": "display_data", "data": {"text/html": script, "text/plain": ""}, "metadata": {}},)
+
+
+def _maps(points: Any) -> list[tuple[str, dict[str, np.ndarray]]]:
+    """Maps in order: name, and places by the words for each step; a map that doesn't form has one."""
+    if not isinstance(points, Mapping):
+        return [("map", {"": np.asarray(points)})]
+    if not points:
+        raise DataError("nothing to draw: `points` holds no map")
+    if all(isinstance(key, (int, np.integer)) for key in points):
+        return [("in training", _steps(points))]
+    return [
+        (palette.label(str(name)), _steps(place) if isinstance(place, Mapping) else {"": np.asarray(place)})
+        for name, place in points.items()
+    ]
+
+
+def _steps(places: Steps) -> dict[str, np.ndarray]:
+    if not places:
+        raise DataError("a map that forms needs at least one step, found none")
+    return {f"epoch {epoch}" if epoch else "untrained": np.asarray(places[epoch]) for epoch in sorted(places)}
+
+
+def _check(place: np.ndarray, count: int, name: str) -> None:
+    if place.ndim != 2 or place.shape[1] != 2 or len(place) != count or not count:
+        raise DataError(f"map '{name}' must be (N, 2), with the {count} clips of the others; found {place.shape}")
+    if not np.isfinite(place).all():
+        raise DataError(f"map '{name}' holds {int((~np.isfinite(place)).any(1).sum())} places that are not finite")
+
+
+def _within(numbers: np.ndarray, end: int) -> bool:
+    return numbers.dtype.kind in "iu" and (not numbers.size or 0 <= int(numbers.min()) <= int(numbers.max()) < end)
+
+
+def _packed(name: str, steps: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    """Places on a grid of two bytes a side, the same for all steps of a map."""
+    all_steps = np.concatenate(list(steps.values()))
+    low, high = all_steps.min(0), all_steps.max(0)
+    side = float((high - low).max()) or 1.0
+    places = [np.clip(((place - (low + high) / 2) / side + 0.5) * GRID, 0, GRID).round() for place in steps.values()]
+    return {"name": name, "labels": list(steps), "steps": [colouring.packed(place, np.uint16) for place in places]}

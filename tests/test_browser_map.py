@@ -1,0 +1,262 @@
+"""The linked map in a real browser: by itself without a network, and in JupyterLab, whose kernel fetches clips."""
+
+from __future__ import annotations
+
+import time
+
+import nbformat
+import numpy as np
+import pytest
+import test_browser
+from matplotlib.path import Path as Polygon
+from test_browser import ROOT, choose
+from test_linked import Many, numbers, ring
+
+from skelmm_core import drawing
+from skelmm_core.drawing import linked
+
+pytestmark = pytest.mark.browser
+browser, lab, open_page, pictures = test_browser.browser, test_browser.lab, test_browser.open_page, test_browser.pictures
+COUNT = 300
+CELL = f"""import numpy as np
+from skelmm_core import drawing
+from test_linked import Many, ring
+place = np.random.default_rng(0).normal(size=({COUNT}, 2))
+clips = Many({COUNT})
+front = drawing.linked_map(place, {{"class": clips.labels}}, (clips, np.arange({COUNT})), ring({COUNT}), held=0)"""
+
+
+def front(**options) -> drawing.LinkedMap:
+    random = np.random.default_rng(0)
+    start, end = random.normal(size=(2, COUNT, 2))
+    clips = Many(COUNT)
+    columns = {
+        "class": clips.labels,
+        "subject": clips.subjects,
+        "correct": random.random(COUNT) < 0.8,
+        "distance": random.gamma(2, 1, COUNT),
+    }
+    maps = {"teacher": end, "student": end[:, ::-1], "teacher, in training": {0: start, 4: (start + end) / 2, 8: end}}
+    given = {"units": {"distance": "1 - cosine"}, "title": "test clips", "nearest_in": "the teacher's features"} | options
+    return drawing.linked_map(maps, columns, (clips, np.arange(COUNT)), ring(COUNT), **given)
+
+
+def on_screen(page, data: dict, map_: int = 0, step: int = 0) -> np.ndarray:
+    """(N, 2) where the points of a map that was not moved stand on the page."""
+    box = page.locator("canvas").first.bounding_box()
+    places = numbers(data["maps"][map_]["steps"][step]).reshape(-1, 2) / linked.GRID - 0.5
+    scale = 0.94 * min(box["width"], box["height"])
+    return (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2) + places * (scale, -scale)
+
+
+def alone(points: np.ndarray, among) -> int:
+    """The point of `among` that stands farthest from all others."""
+    apart = np.linalg.norm(points[:, None] - points, axis=-1) + np.eye(len(points)) * 1e9
+    return max(among, key=lambda i: apart[i].min())
+
+
+def canvas(page) -> bytes:
+    page.wait_for_timeout(100)
+    return page.locator("canvas").first.screenshot()
+
+
+def dragged(page, corners, keys: str = "") -> None:
+    if keys:
+        page.keyboard.down(keys)
+    page.mouse.move(*corners[0])
+    page.mouse.down()
+    for x, y in corners[1:]:
+        page.mouse.move(x, y, steps=3)
+    page.mouse.up()
+    if keys:
+        page.keyboard.up(keys)
+
+
+def test_a_click_plays_a_clip_beside_its_neighbours(open_page, pictures, tmp_path):
+    map_ = front()
+    page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 1500})
+    points, stored = on_screen(page, map_.data), {int(p) for p in map_.data["stored"]}
+    assert page.locator("img").is_hidden() and 0 < len(stored) <= linked.HELD
+    whole = [p for p in stored if {*ring(COUNT)[p].tolist()} <= stored]
+    point = alone(points, whole)
+    page.mouse.move(*points[point])
+    page.wait_for_timeout(100)
+    assert page.locator(".tip").inner_text().split("\n")[:2] == [map_.names[point], f"class: {('wave', 'hug')[point % 2]}"]
+    page.mouse.click(*points[point])
+    page.locator("button.play").wait_for()
+    page.wait_for_timeout(400)
+    assert page.locator("button.play").text_content().endswith("pause"), "it plays"
+    wanted = [point, *ring(COUNT)[point]]
+    names = page.locator("ol .entry span").all_text_contents()
+    assert [name.split("take ")[1].partition(",")[0] for name in names] == [str(i) for i in wanted]
+    assert names[0].endswith(("wave", "hug")) and names[1].startswith("nearest 1: ")
+    assert f"{point}: {('wave', 'hug')[point % 2]}" in page.locator("canvas").last.get_attribute("aria-label")
+    page.screenshot(path=pictures / "map_clip.png", full_page=True)
+
+    page.locator("ol .entry").nth(3).click()
+    assert page.locator("ol .entry span").first.text_content().startswith(map_.names[wanted[3]])
+    other = alone(points, [p for p in range(COUNT) if not {p, *ring(COUNT)[p].tolist()} & stored])
+    page.mouse.click(*points[other])
+    assert "6 of these 6 clips" in page.locator(".found .note").last.text_content()
+    assert "where a kernel runs" in page.locator(".found .note").last.text_content()
+    assert page.locator("button.play").count() == 0
+
+
+def test_a_lasso_counts_what_numpy_counts(open_page, pictures, tmp_path):
+    map_ = front()
+    page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 1100})
+    points = on_screen(page, map_.data)
+    middle = points.mean(0)
+    corners = [middle + d for d in ((-90, -80), (100, -60), (20, 10), (80, 90), (-70, 60))]
+    within = Polygon(corners).contains_points(points)
+    names = [map_.names[i] for i in np.flatnonzero(within)]
+    labels = np.arange(COUNT) % 2
+    for keys in ("Shift", ""):
+        if not keys:
+            page.get_by_role("button", name="close").click()
+            page.get_by_role("button", name="lasso", exact=True).click()
+        dragged(page, corners, keys)
+        assert page.locator(".found p").text_content() == f"{within.sum()} clips inside, by class:"
+        lines = dict(zip(*(page.locator(f"ul .entry {tag}").all_text_contents() for tag in ("span", "i")), strict=True))
+        assert {word: int(many) for word, many in lines.items()} == {
+            "wave": (within & (labels == 0)).sum(),
+            "hug": (within & (labels == 1)).sum(),
+        }
+        assert page.locator("textarea").input_value().split("\n") == names and len(names) > 20
+    choose(page, "colour by", "2")
+    dragged(page, corners)
+    right = np.array([e["word"] for e in map_.data["columns"][2]["entries"]])[numbers(map_.data["columns"][2]["values"])]
+    lines = dict(zip(*(page.locator(f"ul .entry {tag}").all_text_contents() for tag in ("span", "i")), strict=True))
+    assert {word: int(many) for word, many in lines.items()} == {w: (right[within] == w).sum() for w in ("correct", "wrong")}
+    page.screenshot(path=pictures / "map_lasso.png", full_page=True)
+
+
+def test_colours_legend_slider_and_view(open_page, pictures, tmp_path):
+    map_ = front(held=0)
+    page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 800})
+    shots = {"class": canvas(page)}
+    assert page.locator(".legend .entry").all_text_contents() == ["wave150", "hug150"]
+    page.locator(".legend .entry", has_text="hug").click()
+    shots["hug"] = canvas(page)
+    page.screenshot(path=pictures / "map_highlight.png")
+    page.locator(".legend .entry", has_text="hug").click()
+    page.mouse.move(5, 5)
+    assert canvas(page) == shots["class"]
+    choose(page, "colour by", "1")
+    assert page.locator(".legend .entry span").all_text_contents() == ["subject 1", "subject 2", "subject 3"]
+    shots["subject"] = canvas(page)
+    choose(page, "colour by", "3")
+    assert page.locator(".legend b").text_content() == "distance (1 - cosine)"
+    low, high = page.locator(".ends span").all_text_contents()
+    values = np.random.default_rng(0)
+    values.normal(size=(2, COUNT, 2)), values.random(COUNT)
+    ends = np.percentile(values.gamma(2, 1, COUNT), (2, 98))
+    assert [float(end.split()[1]) for end in (low, high)] == pytest.approx(ends, rel=6e-3) and (low[0], high[0]) == ("≤", "≥")
+    shots["distance"] = canvas(page)
+    page.screenshot(path=pictures / "map_distance.png")
+
+    slider = page.get_by_label("step", exact=True)
+    assert slider.is_hidden()
+    choose(page, "map", "2")
+    page.wait_for_timeout(900)
+    assert slider.input_value() == "2" and page.locator("output").text_content() == "epoch 8"
+    for value, words in (("0", "untrained"), ("1", "epoch 4"), ("1.25", "25 % of the way from epoch 4 to epoch 8")):
+        slider.fill(value)
+        assert page.locator("output").text_content() == words
+        shots[words] = canvas(page)
+    page.screenshot(path=pictures / "map_slider.png")
+    slider.fill("0")
+    page.get_by_role("button", name="▶ play").click()
+    page.wait_for_timeout(700)
+    assert 0 < float(slider.input_value()) < 2
+    page.wait_for_timeout(3500)
+    assert slider.input_value() == "2" and page.get_by_role("button", name="▶ play").count() == 1
+    choose(page, "map", "1")
+    page.wait_for_timeout(900)
+    shots["student"] = canvas(page)
+
+    box = page.locator("canvas").first.bounding_box()
+    x, y = box["x"] + 40, box["y"] + 40
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -300)
+    page.mouse.move(5, 5)
+    assert canvas(page) == shots["student"], "the page scrolls over a map that was not clicked"
+    dragged(page, [(x, y), (x + 60, y + 30)])
+    page.mouse.move(5, 5)
+    shots["moved"] = canvas(page)
+    page.mouse.move(x, y)
+    page.mouse.wheel(0, -300)
+    shots["zoomed"] = canvas(page)
+    assert len(set(shots.values())) == len(shots), "each looks different"
+    page.keyboard.press("r")
+    page.mouse.move(5, 5)
+    page.get_by_role("button", name="reset view").focus()
+    assert canvas(page) == shots["student"]
+    page.get_by_label("find a clip by name").fill("TAKE 77")
+    page.keyboard.press("Enter")
+    assert page.locator("ol .entry span").first.text_content() == "77: take 77, hug"
+
+
+@pytest.mark.parametrize("width", [360, 700, 1400])
+def test_it_fits_narrow_and_wide_pages(open_page, pictures, tmp_path, width):
+    page = open_page(front().save(tmp_path / "map.html").as_uri(), viewport={"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.screenshot(path=pictures / f"map_{width}.png", full_page=True)
+
+
+def test_forty_thousand_points_while_they_are_moved(open_page, pictures, tmp_path, capsys):
+    """Told, not asserted tightly: a machine may be busy, and a headless browser draws without a graphics card."""
+    count, random = 40_000, np.random.default_rng(0)
+    labels = random.integers(0, 60, count)
+    place = random.normal(0, 10, (60, 2))[labels] + random.normal(size=(count, 2))
+    map_ = drawing.linked_map(place, {"class": labels}, names=[f"clip {i}" for i in range(count)])
+    page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 800})
+    page.screenshot(path=pictures / "map_40000.png")
+    page.evaluate(
+        "() => { const pen = CanvasRenderingContext2D.prototype, put = pen.putImageData; window.times = [];"
+        "pen.putImageData = function (...rest) { window.times.push(performance.now()); return put.apply(this, rest); }; }"
+    )
+    box, began = page.locator("canvas").first.bounding_box(), time.perf_counter()
+    x, y = box["x"] + 300, box["y"] + 200
+    page.mouse.move(x, y)
+    page.mouse.down()
+    for number in range(10_000):
+        page.mouse.move(x + 60 * np.sin(number / 10), y + number % 15)
+        if time.perf_counter() - began > 4:
+            break
+    page.mouse.up()
+    frames = np.diff(page.evaluate("window.times"))
+    with capsys.disabled():
+        print(
+            f"\nmap of 40,000 points while it is moved: {np.median(frames):.0f} ms a picture, 95 % below {np.percentile(frames, 95):.0f} ms"
+        )
+    assert np.median(frames) < 500
+
+
+def test_a_kernel_fetches_every_clip(lab, open_page, pictures):
+    folder, address = lab
+    cells = [f"import sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}", CELL, "front", "front.with_kernel()"]
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel})
+    nbformat.write(book, folder / "map.ipynb")
+    page = open_page(address("map.ipynb"), offline=False, console=False, viewport={"width": 1200, "height": 1400})
+    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
+    page.get_by_text("| Idle").wait_for(timeout=60_000)
+    page.locator(".lm-MenuBar-itemLabel", has_text="Run").click()
+    page.get_by_text("Run All Cells", exact=True).click()
+    search = page.get_by_label("find a clip by name")
+    search.wait_for(timeout=90_000)
+    page.wait_for_selector("[class*=skelmm-ask] input", state="attached", timeout=30_000)
+    search.fill("take 123")
+    search.press("Enter")
+    page.locator("button.play").wait_for(timeout=30_000)
+    page.wait_for_timeout(500)
+    assert page.locator("button.play").text_content().endswith("pause")
+    assert "123: hug" in page.locator(".jp-OutputArea-output canvas").last.get_attribute("aria-label")
+    page.locator(".jp-OutputArea-output canvas").first.scroll_into_view_if_needed()
+    page.screenshot(path=pictures / "map_jupyterlab.png")
+    page.locator(".jp-OutputArea-output canvas").first.click()
+    cell_count = page.locator(".jp-Cell").count()
+    for key in ("b", "d", "d"):
+        page.keyboard.press(key)
+    assert page.locator(".jp-Cell").count() == cell_count, "keys on the map are not JupyterLab's"
