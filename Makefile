@@ -8,7 +8,7 @@ INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c const
 
 .PHONY: run test smoke formats lab browser faults
 
-run: $(VENV)/installed  ## notebooks 00-05 on the built-in sample, a report at the end
+run: $(VENV)/installed  ## notebooks 00-06 on the built-in sample, a report at the end
 	$(BIN)/skelmm run --data sample --out $(OUT) --preset quick $(ARGS)
 
 test: $(VENV)/installed  ## all tests; set SKELMM_SHARED to the folder with real data to run those too
@@ -21,7 +21,7 @@ formats: $(VENV)/installed  ## every reader of a file format on generated files,
 	$(BIN)/python -m benchmarks.formats $(ARGS)
 
 lab: $(VENV)/installed-lab  ## the notebooks in JupyterLab
-	$(BIN)/jupyter lab notebooks $(ARGS)
+	$(BIN)/jupyter lab notebooks --ServerApp.ip=127.0.0.1 $(ARGS)
 
 browser: $(VENV)/installed-browser  ## player and map in Chromium, JupyterLab and exported HTML; screenshots in outputs/browser
 	OMP_NUM_THREADS=1 SKELMM_SCREENSHOTS=outputs/browser $(BIN)/python -m pytest -m browser -rs tests/test_browser.py tests/test_browser_map.py $(ARGS)

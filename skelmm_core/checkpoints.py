@@ -1,13 +1,18 @@
 """Checkpoints that hold all that is needed to go on, written so that a kill at any moment leaves the last good one.
 
-Written aside, synced and renamed (`files.replacing`). Read with `weights_only`: nothing in a file is ever executed.
+Written aside, synced and renamed (`files.replacing`), with a checksum behind the content that is verified when it is read. Read with
+`weights_only`: nothing in a file is ever executed.
 No random state is stored, since all random draws are functions of (seed, epoch, step): the epoch is the random state.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
+import os
 import platform
+import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +23,8 @@ from skelmm_core.errors import CheckpointError
 from skelmm_core.files import replacing
 
 FORMAT = 1
+MARK = b"skelmm-sha256:"  # a file ends with this and the 32 bytes of the digest of all before it; zip readers look past it
+CHUNK = 1 << 22  # bytes hashed at a time
 
 
 def versions() -> dict[str, str]:
@@ -25,13 +32,40 @@ def versions() -> dict[str, str]:
     return {"skelmm": skelmm_core.__version__, "torch": str(torch.__version__), "python": platform.python_version()}
 
 
-def save(path: Path, content: dict[str, Any]) -> None:
-    """Write tensors, numbers, strings and plain containers."""
+def save(path: Path, content: dict[str, Any], keep: bool = False) -> None:
+    """Write tensors, numbers, strings and plain containers. keep: what was there becomes the file `before(path)`."""
     content = {"format": FORMAT, "versions": versions(), **content}
     buffer = io.BytesIO()  # torch hides why a write failed; memory does not fail to be written
     torch.save(content, buffer)
     with replacing(path, CheckpointError) as file:
         file.write(buffer.getbuffer())
+        file.write(MARK + hashlib.sha256(buffer.getbuffer()).digest())
+        if keep:
+            file.flush()
+            os.fsync(file.fileno())  # a disk that is full is told before anything is moved
+            with suppress(FileNotFoundError):
+                os.replace(path, before(path))
+
+
+def before(path: Path) -> Path:
+    """Where `save` keeps the checkpoint before the one at `path`."""
+    return path.with_name(f"{path.stem}.before{path.suffix}")
+
+
+def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
+    """The checkpoint at `path`, or the one before it where that is torn or gone, and which of them it is; None where there is neither.
+
+    That a torn file was passed over is said on stderr. Raises `CheckpointError` when none of those that are there can be read.
+    """
+    there = [p for p in (path, before(path)) if p.is_file()]
+    for candidate in there:
+        try:
+            return candidate, load(candidate)
+        except CheckpointError as problem:
+            if candidate == there[-1]:
+                raise
+            print(f"{problem}\ngoing on from the checkpoint before it, '{there[-1]}'", file=sys.stderr, flush=True)
+    return None
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -40,6 +74,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
+        _verify(path)
         content = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # a damaged file can make the reader fail in any way
         raise CheckpointError(
@@ -50,6 +85,25 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
             f"{path} is not a skelmm checkpoint of format {FORMAT}; published weights are read by `skelmm_core.published.load`"
         )
     return content
+
+
+def _verify(path: Path) -> None:
+    """Raises `ValueError` where a file's content is not what its checksum says; a file without one passes."""
+    length = len(MARK) + hashlib.sha256().digest_size
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        left = max(path.stat().st_size - length, 0)
+        file.seek(left)
+        end = file.read()
+        if not end.startswith(MARK):
+            return
+        file.seek(0)
+        while left:
+            chunk = file.read(min(left, CHUNK))
+            digest.update(chunk)
+            left -= len(chunk)
+    if digest.digest() != end[len(MARK) :]:
+        raise ValueError("its content is not what its checksum says")
 
 
 def load_weights(module: torch.nn.Module, state: dict[str, torch.Tensor], where: str) -> None:

@@ -1,7 +1,8 @@
 """skelmm: self-supervised, multi-modality, skeleton-based action recognition, from raw skeletons to a distilled student.
 
-Files of clips are made by `sample` and `prepare`, shown by `info`, their skeletons by `skeleton`; `run` executes the notebooks; `train`,
-`evaluate` and `export` do single stages. Each command has its own --help.
+Files of clips are made by `sample` and `prepare`, shown by `info`, their skeletons by `skeleton`; `run` executes the notebooks,
+`verify` repeats and compares, `ablate` runs the grid of ablations; `train`, `evaluate` and `export` do single stages. Each command has
+its own --help.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ def run(
         out: folder for executed notebooks, figures, metrics, checkpoints, manifest.json and report.html.
         notebooks: comma-separated numbers or names, e.g. 02,03; empty: all.
         parameters: a parameter for every chosen notebook that has it, e.g. -p epochs=8; may be repeated.
-        jobs: notebooks at a time; 02 to 05 build on each other and run in order, so it is 00 and 01 that run beside them.
+        jobs: notebooks at a time; 02 to 06 build on each other and run in order, so it is 00 and 01 that run beside them.
         preset: described (the paper's setting), published (its code's), small (hundreds of clips), or quick (minutes).
         seed: decides all random draws; not given: 0.
         device: auto, cpu, cuda or cuda:N.
@@ -140,6 +141,60 @@ def run(
     chosen = [word.strip() for word in notebooks.split(",") if word.strip()]
     results = pipeline.run(chosen, data, out, pairs(parameters), jobs, smoke, preset, seed, device)
     print(pipeline.table(results))
+
+
+def verify(run: Annotated[Path, Positional, arg(metavar="RUN")], keep: bool = False) -> None:
+    """Repeat a run from its manifest in a folder beside it and compare every figure, times apart; exit code 1 where one differs.
+
+    Args:
+        run: output folder of `run`; or the folder of one stage in it, stages/NAME, whose weights, queues and log are compared: quicker.
+        keep: leave the repetition there also when all is the same.
+    """
+    from skelmm_core.verify import verify
+
+    verdict = verify(run, keep)
+    print(verdict)
+    if verdict.differences:
+        sys.exit(1)
+
+
+def ablate(
+    groups: Annotated[tuple[str, ...], Positional, arg(metavar="GROUP")] = (),
+    data: str = "sample",
+    out: Path = Path("outputs/run"),
+    preset: str = "small",
+    seeds: str = "0,1,2",
+    parameters: Named = (),
+    shard: str = "",
+    csv: str = "",
+    device: str = "auto",
+    smoke: bool = False,
+    short: bool = False,
+    dry_run: bool = False,
+) -> None:
+    """Run the grid of ablations (exchange, modalities, distillation, switches): say what is there, compute what is missing, write a table.
+
+    Several processes, or machines that share OUT, may run the same command at once: each takes what nobody else works on. Where OUT is not
+    shared give each machine its --shard, gather the files of their OUT/ablations in one folder, and give the command once more. A run that
+    was stopped goes on with the same command.
+
+    Args:
+        groups: exchange, modalities, distillation or switches; none: all.
+        data: clips file, or "sample" for the built-in generated motion.
+        out: folder for stages, a small file per finished cell, and the table.
+        preset: described (the paper's setting), published (its code's), small (hundreds of clips), or quick (minutes).
+        seeds: comma-separated; three or more, so that differences can be told from luck.
+        parameters: a setting other than the preset's, e.g. -p epochs=60; may be repeated.
+        shard: a part of the grid, e.g. 2/4, in which cells that share a first stage stay together.
+        csv: the table, one row per cell and seed; empty: OUT/ablations.csv.
+        device: auto, cpu, cuda or cuda:N.
+        smoke: toy sizes, to see that everything runs.
+        short: the part of the grid and the sizes that notebook 06 shows.
+        dry_run: list the cells with the time to expect, and compute nothing.
+    """
+    from skelmm_core.ablation import command
+
+    print(command.ablate(groups, data, out, preset, seeds, parameters, shard, csv, device, smoke, short, dry_run))
 
 
 def skeleton(
@@ -160,7 +215,8 @@ def skeleton(
 
 
 COMMANDS: dict[str, Callable] = {
-    "sample": sample, "download": download, "prepare": prepare, "info": info, "skeleton": skeleton, "run": run,
+    "sample": sample, "download": download, "prepare": prepare, "info": info, "skeleton": skeleton, "run": run, "ablate": ablate,
+    "verify": verify,
 }  # fmt: skip
 STAGED = {  # commands of a stage, whose options are that stage's settings; see `stage_commands`
     "train": "Train one stage (pretrain, exchange or distill), with the stages that it builds on; goes on where it was interrupted.",

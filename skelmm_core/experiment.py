@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
-from skelmm_core import batches, checkpoints, clips, manifest, modalities, processes, protocols, settings, skeletons
+from skelmm_core import batches, checkpoints, clips, manifest, memory, modalities, processes, protocols, settings, skeletons
 from skelmm_core.batches import Batches
 from skelmm_core.distillation import IN_BATCH
 from skelmm_core.encoder import Branches
@@ -82,10 +82,10 @@ class Experiment:
         self.by_other_code: list[Path] = []  # folders of stages that another version of the code had a part in
 
     def again(self, data: str | Path | None = None, **changes: Any) -> Experiment:
-        """The same experiment with other clips or settings; of another seed alone, clips that are loaded are shared."""
+        """The same experiment with other clips or settings; clips that are loaded are shared, unless what is changed decides them."""
         same = dict(preset=self.preset, device=str(self.fabric.device), smoke=self.smoke, on_step=self.on_step, on_epoch=self.on_epoch)
         other = Experiment(data or self.data, self.out, **same, **(dataclasses.asdict(self.settings) | changes))
-        if data is None and set(changes) <= {"seed"}:
+        if data is None and not set(changes) & {"protocol", "skeleton", "frames", "smooth", "view"}:
             other.__dict__.update({name: self.__dict__[name] for name in ("clips", "split", "train", "test") if name in self.__dict__})
         return other
 
@@ -162,7 +162,7 @@ class Experiment:
         call = {"exchange": s.exchange}
         identity = {"parent": self.pretrain_folder().name}
         return self._stage("exchange", s, build, s.epochs, start=s.exchange_epoch, call=call, momentum=momentum, identity=identity,
-                           code=code)  # fmt: skip
+                           code=code, changes=changes)  # fmt: skip
 
     def distill(self) -> Trained:
         """Stage 3: students from the teacher that `exchange()` gives."""
@@ -202,11 +202,11 @@ class Experiment:
 
     def _stage(self, stage: str, s, build: Callable, epochs: int, *, start: int = 0, stop: int | None = None, keep: tuple[int, ...] = (),
                call: dict | None = None, momentum: dict | None = None, identity: dict | None = None,
-               code: Set[str] = frozenset()) -> Trained:  # fmt: skip
+               code: Set[str] = frozenset(), changes: dict | None = None) -> Trained:  # fmt: skip
         identity = self._identity(stage, s, identity or {})
         folder = self._folder(stage, identity)
         processes.same(self.fabric, folder.name, "settings and data")
-        processes.first_makes(self.fabric, lambda: _write_settings(folder / "settings.json", identity))
+        processes.first_makes(self.fabric, lambda: self._describe(folder, stage, identity, changes or {}))
         loop = Loop(
             self.fabric, build(), s, self.train, folder, title=_title(stage, s), epochs=epochs, start=start, stop=stop,
             call=call or {}, identity=identity, keep=keep, on_step=self.on_step, on_epoch=self.on_epoch,
@@ -221,9 +221,30 @@ class Experiment:
             warnings.warn(f"{folder} was trained, wholly or in part, by another version of the code; delete it to train anew", stacklevel=3)
         return trained
 
+    def facts(self) -> dict[str, Any]:
+        """What decides the results of this experiment, and where its data lie: for manifests."""
+        return {
+            "preset": self.preset, "smoke": self.smoke, "seed": self.settings.seed, "device": str(self.fabric.device),
+            "settings": dataclasses.asdict(self.settings),
+            "data": {
+                "title": self.clips.title, "content": self.clips.content, "fingerprint": self.clips.fingerprint, "clips": len(self.clips),
+                "generated": self.clips.generated, "protocol": self.split.name, "train": len(self.split.train),
+                "test": len(self.split.test),
+            },
+        }  # fmt: skip
+
+    def _describe(self, folder: Path, stage: str, identity: dict[str, Any], changes: dict[str, Any]) -> None:
+        if not (folder / "settings.json").exists():
+            with replacing(folder / "settings.json") as file:
+                file.write(json.dumps(identity, indent=1).encode())
+        if not (folder / manifest.NAME).exists():
+            path = self.data if self.data == SAMPLE else str(Path(self.data).resolve())
+            manifest.write(folder, {"stage": stage, "changes": changes, "identity": identity, **self.facts()}, path=path)
+
     def _load(self, rows) -> Batches:
-        s = self.settings
-        return batches.load(self.clips, rows, s.frames, s.skeleton, s.view, self.fabric.device, smooth=s.smooth)
+        s, device = self.settings, self.fabric.device
+        with memory.enough(f"{len(rows)} clips on {device}", "lower frames, or choose a protocol that trains with fewer clips"):
+            return batches.load(self.clips, rows, s.frames, s.skeleton, s.view, device, smooth=s.smooth)
 
     def _sample(self) -> Path:
         from skelmm_core.sources import sample
@@ -236,12 +257,6 @@ class Experiment:
             return path
 
         return processes.first_makes(self.fabric, make)
-
-
-def _write_settings(path: Path, identity: dict[str, Any]) -> None:
-    if not path.exists():
-        with replacing(path) as file:
-            file.write(json.dumps(identity, indent=1).encode())
 
 
 def _check_exchange(s: settings.Exchange) -> None:

@@ -6,9 +6,11 @@ import errno
 import glob
 import json
 import os
+import platform
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
 
@@ -58,18 +60,35 @@ def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterato
 
 @contextmanager
 def alone(path: Path, doing: str) -> Iterator[None]:
-    """Only one process works on a file at a time; another one that tries gets a `DataError` that says what is being done to it."""
+    """Only one process works on a file or folder at a time; another one that tries gets a `DataError` that says who is at it, doing what.
+
+    The operating system gives the lock back when the process ends, however it ends.
+    """
     lock = path.with_name(f".{path.name}.lock")
+    held = FileLock(lock, timeout=0)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(lock, timeout=0):
-            try:
-                yield
-            finally:
-                with suppress(OSError):
-                    lock.unlink()
+        held.acquire()
     except Timeout as problem:
-        raise DataError(f"another process is {doing} '{path}'; wait until it is done, or name another file or folder") from problem
+        who = f"another process is {doing} '{path}'"
+        raise DataError(f"{who}; wait until it is done, or name another file or folder{_holder(lock)}") from problem
+    except OSError as problem:
+        raise unwritten(lock, problem) from problem
+    try:
+        with suppress(OSError):  # only a courtesy, and the disk may be full
+            lock.write_text(f"number {os.getpid()} on {platform.node()}, since {datetime.now(UTC).isoformat(timespec='seconds')}")
+        yield
+    finally:
+        with suppress(OSError):
+            lock.unlink()
+        held.release()
+
+
+def _holder(lock: Path) -> str:
+    try:
+        return f" (it is {told})" if (told := lock.read_text().strip()) else ""
+    except (OSError, ValueError):
+        return ""
 
 
 def unwritten(path: Path, problem: OSError, error: type[SkelmmError] = DataError, kept: str = NOTHING) -> SkelmmError:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import json
 import os
 import platform
+import shlex
 import subprocess
+import sys
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import skelmm_core
+from skelmm_core.files import replacing
 
+NAME = "manifest.json"
 PACKAGE = Path(skelmm_core.__file__).resolve().parent
 ROOT = PACKAGE.parent  # of the repository, when the package runs from one
 TRAINING = (
@@ -55,6 +61,22 @@ def _digest_of(patterns: tuple[str, ...]) -> str:
     return digest.hexdigest()[:12]
 
 
+def identifier(facts: dict[str, Any]) -> str:
+    """Twelve hexadecimal digits that stand for what decides a result: JSON-able facts and the code."""
+    return digest(json.dumps([facts, code()], sort_keys=True).encode())[:12]
+
+
+def write(folder: Path, facts: dict[str, Any], **more: Any) -> None:
+    """Write ``manifest.json`` of a folder: an id, `facts`, which decide the result and repeat it, what made it, and more."""
+    content = {
+        "format": 1, "id": identifier(facts), "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "written": datetime.now(UTC).isoformat(timespec="seconds"), **facts, "git": git(), "versions": versions(), "hardware": hardware(),
+        **more,
+    }  # fmt: skip
+    with replacing(folder / NAME) as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
 def digest(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
@@ -91,6 +113,7 @@ def hardware() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": cores(),
+        "threads": torch.get_num_threads(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1) if hasattr(os, "sysconf") else None,
         "accelerators": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
     }

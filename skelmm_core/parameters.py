@@ -21,7 +21,7 @@ from skelmm_core.errors import NotebookError, SettingsError, nearest
 
 TAG = "parameters"
 # Number of a notebook -> the last stage that it comes to; "evaluate" trains nothing; others: pretrain.
-STAGES = {"00": "evaluate", "01": "evaluate", "03": "exchange", "04": "distill", "05": "distill"}
+STAGES = {"00": "evaluate", "01": "evaluate", "03": "exchange", "04": "distill", "05": "distill", "06": "distill"}
 TYPES = {"bool": bool, "int": int, "float": float, "str": str}
 TRUTH = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 

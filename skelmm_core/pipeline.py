@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import shlex
 import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -23,12 +22,11 @@ from typing import Any
 
 from skelmm_core import manifest, parameters, skeletons
 from skelmm_core.errors import NotebookError, SettingsError, nearest
-from skelmm_core.files import replacing
+from skelmm_core.files import alone
 from skelmm_core.worker import execute
 
 NOTEBOOKS = manifest.ROOT / "notebooks"
 APART = ("00", "01")  # numbers of notebooks that train nothing; each other one builds on stages of the one before it
-MANIFEST = "manifest.json"
 SIGNS = 3  # of failure, that the final table shows of each notebook; the report shows all
 Say = Callable[[str], None]
 
@@ -81,7 +79,14 @@ def run(
     if "skeleton" in given:  # a file's content goes to the notebooks: they run in other folders, and what was done is told by it
         given["skeleton"] = skeletons.spelled(given["skeleton"])
     values = _values(paths, common, given)
-    state = _Run(Path(out).resolve(), _settings_and_data(common, given, _deepest(paths)), say)
+    with alone(Path(out).resolve(), "running notebooks in"):
+        return _work_through(paths, values, common, given, jobs, say)
+
+
+def _work_through(
+    paths: Mapping[str, Path], values: Mapping[str, dict[str, Any]], common: dict[str, Any], given: dict[str, Any], jobs: int, say: Say
+) -> list[Result]:
+    state = _Run(Path(common["out"]), _settings_and_data(common, given, _deepest(paths)), say)
     pending = []
     for name, path in paths.items():
         key = {
@@ -149,8 +154,6 @@ def _values(paths: Mapping[str, Path], common: Mapping[str, Any], given: Mapping
 
 def _settings_and_data(common: Mapping[str, Any], given: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """Opens the experiment once, so that wrong settings, data or protocol are told before a kernel starts, and the sample is made once."""
-    import dataclasses
-
     from skelmm_core import settings
     from skelmm_core.experiment import Experiment
 
@@ -161,11 +164,7 @@ def _settings_and_data(common: Mapping[str, Any], given: Mapping[str, Any], stag
     overrides = {name: fields[name].convert(value) for name, value in given.items() if name in fields}
     exp = Experiment(**common, **overrides)
     exp.check(stage)
-    data = {"title": exp.clips.title, "content": exp.clips.content, "fingerprint": exp.clips.fingerprint, "clips": len(exp.clips),
-            "generated": exp.clips.generated, "protocol": exp.split.name, "train": len(exp.split.train),
-            "test": len(exp.split.test)}  # fmt: skip
-    return {"preset": exp.preset, "smoke": exp.smoke, "seed": exp.settings.seed, "device": str(exp.fabric.device),
-            "settings": dataclasses.asdict(exp.settings), "data": data}  # fmt: skip
+    return {**exp.facts(), "given": dict(given)}
 
 
 class _Run:
@@ -174,7 +173,7 @@ class _Run:
     def __init__(self, out: Path, facts: dict[str, Any], say: Say):
         self.out, self.facts, self.say = out, facts, say
         try:
-            before = json.loads((out / MANIFEST).read_text())["notebooks"]
+            before = json.loads((out / manifest.NAME).read_text())["notebooks"]
         except (OSError, ValueError, KeyError, TypeError):
             before = {}
         self.notebooks: dict[str, dict[str, Any]] = before if isinstance(before, dict) else {}
@@ -202,17 +201,13 @@ class _Run:
 
     def record(self, name: str, key: dict[str, Any], status: str, began: float, message: str = "") -> None:
         seconds = time.time() - began
-        self.notebooks[name] = {"status": status, "started": now(began), "seconds": round(seconds, 1), "message": message, "key": key}
+        made = ((self.metrics(name) or {}).get("run") or {}).get("manifest")
+        self.notebooks[name] = {"status": status, "started": now(began), "seconds": round(seconds, 1), "message": message,
+                                "manifest": made, "key": key}  # fmt: skip
         self.save()
 
     def save(self) -> None:
-        content = {
-            "format": 1, "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), "started": self.began, "written": now(),
-            **self.facts, "git": manifest.git(), "versions": manifest.versions(), "hardware": manifest.hardware(),
-            "notebooks": dict(sorted(self.notebooks.items())),
-        }  # fmt: skip
-        with replacing(self.out / MANIFEST) as file:
-            file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
+        manifest.write(self.out, self.facts, started=self.began, notebooks=dict(sorted(self.notebooks.items())))
 
 
 def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Run) -> list[str]:

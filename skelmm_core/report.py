@@ -113,6 +113,9 @@ def _headlines(found: Mapping[str, Mapping[str, Any]], manifest: Mapping[str, An
 
 def _notebook(out: Path, name: str, metrics: Mapping[str, Any]) -> Iterable[str]:
     yield f'<h2 id="{escape(name)}">{escape(name)}</h2>'
+    made = (metrics.get("run") or {}).get("manifest")
+    if made:
+        yield f"<p>Manifest {html.text(made)}</p>"
     executed = next((f"{name}{end}.ipynb" for end in ("", ".failed") if (out / f"{name}{end}.ipynb").is_file()), None)
     if executed:
         yield f'<p>The executed notebook, with its prose and interactive figures: <a href="{quote(executed)}">{escape(executed)}</a></p>'
@@ -125,6 +128,7 @@ def _provenance(manifest: Mapping[str, Any]) -> Iterable[str]:
     git, hardware = manifest.get("git") or {}, manifest.get("hardware") or {}
     state = {True: ", nothing changed", False: ", with uncommitted changes"}.get(git.get("clean"), "")
     rows = [
+        ("manifest", manifest.get("id")),
         ("command", manifest.get("command")),
         ("commit", f"{git['commit']}{state}" if git.get("commit") else "not in a repository"),
         ("written", manifest.get("written")),

@@ -14,6 +14,8 @@ from typing import Any
 
 from skelmm_core import manifest
 
+PATIENCE = 60.0  # seconds that an interrupted kernel has to end its training step and write a checkpoint
+
 
 def execute(path: str, out: str, values: dict[str, Any], threads: int | None) -> str:
     """Run a notebook as ``<out>/NAME.failed.ipynb``, whose kernel imports this very package and uses so many CPU threads (None: all).
@@ -37,7 +39,7 @@ def execute(path: str, out: str, values: dict[str, Any], threads: int | None) ->
         try:
             papermill.execute_notebook(
                 *literal, values, kernel_name="python3", cwd=str(Path(path).parent), progress_bar=False, start_timeout=120,
-                stderr_file=_Lines(name), config=traitlets.config.Config({"KernelManager": sockets}),
+                stderr_file=_Lines(name), config=traitlets.config.Config({"KernelManager": sockets | {"shutdown_wait_time": PATIENCE}}),
             )  # fmt: skip
         except papermill.PapermillExecutionError as stop:
             return f"{stop.evalue or stop.ename} ({stop.ename} in its cell [{stop.exec_count}])"

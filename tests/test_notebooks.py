@@ -1,4 +1,4 @@
-"""The six notebooks: what is committed, one after the other through papermill at toy size, and one alone from its own folder."""
+"""The seven notebooks: what is committed, one after the other through papermill at toy size, and one alone from its own folder."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.parameters import of_notebook
 
 ROOT = Path(__file__).resolve().parents[1]
-NAMES = ("01_modality_visualization", "02_single_modality_pretraining", "03_ikem", "04_distillation", "05_tsne_probing")
+NAMES = ("01_modality_visualization", "02_single_modality_pretraining", "03_ikem", "04_distillation", "05_tsne_probing", "06_ablations")
 DATA = "00_data"
 ALL = (DATA, *NAMES)
-STAGE = dict(zip(ALL, ("evaluate", "evaluate", "pretrain", "exchange", "distill", "distill"), strict=True))
+STAGE = dict(zip(ALL, ("evaluate", "evaluate", "pretrain", "exchange", "distill", "distill", "distill"), strict=True))
 COMMON = {"data": str, "out": str, "preset": str, "device": str, "smoke": bool, "seed": int}
 SHOWN = {
     DATA: {"source", "source_format", "source_options", "strips"},
     NAMES[0]: {"clip", "modality", "body"},
     NAMES[4]: {"points", "perplexity", "iterations"},
+    NAMES[5]: {"short", "repeats"},
 }  # decide what is drawn, not trained
 FIGURES = {
     DATA: {"classes", "lengths", "who_and_where", "bones", "heights", "worst_clip", "classes_strips", "split_balance"},
@@ -39,6 +40,7 @@ FIGURES = {
     NAMES[2]: {"training_curves", "exchange", "confusion_teacher"},
     NAMES[3]: {"training_curves", "distillation", "confusion_student"},
     NAMES[4]: {"modalities_class", "modalities_subject", "modalities_view", "teacher_map", "student_map"},
+    NAMES[5]: {"exchange", "subsets", "distillation", "switches"},
 }
 SIX = ["joint", "motion", "bone", "acceleration", "rotation axis", "angular velocity"]
 CLIPS, TEST, CLASSES = 136, 68, 17  # of the toy sample
@@ -104,7 +106,7 @@ def test_parameters_reach_the_experiment(name):
 def test_later_notebooks_take_what_earlier_ones_take():
     """Otherwise a setting that is given to all would change stage 1 in one notebook and be unknown to the next, which would train anew."""
     taken = [set(of_notebook(ROOT / "notebooks" / f"{name}.ipynb")) - SHOWN.get(name, set()) for name in ALL]
-    assert taken[0] <= taken[1] <= taken[2] <= taken[3] <= taken[4] == taken[5]
+    assert taken[0] <= taken[1] <= taken[2] <= taken[3] <= taken[4] == taken[5] == taken[6]
 
 
 # One after the other
@@ -123,7 +125,7 @@ def headless():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory, headless) -> Path:
-    """Notebooks 00 to 05 executed into one folder at toy size."""
+    """Notebooks 00 to 06 executed into one folder at toy size."""
     out = tmp_path_factory.mktemp("run")
     for name in ALL:
         papermill.execute_notebook(
@@ -188,7 +190,7 @@ def test_toy_runs_report_signs_of_failure(metrics, name):
     assert metrics[name]["signs_of_failure"], "two epochs teach nothing, and the notebook has to say so"
 
 
-@pytest.mark.parametrize("name", NAMES[1:])
+@pytest.mark.parametrize("name", NAMES[1:5])
 def test_signs_of_failure_compare_nearest_neighbours_too(name):
     (code,) = [c.source for c in committed(name).cells if c.cell_type == "code" and "signs_of_failure(" in c.source]
     assert " nearest={" in code and "untrained_nearest={" in code
@@ -374,6 +376,28 @@ def test_05_probes_what_04_trained(metrics):
     assert [row["epoch"] for row in found["forming"]] == [0, 1, 2], "untrained, where stage 1 ended, the teacher"
     assert [row["moved to the next"] is None for row in found["forming"]] == [False, False, True]
     assert all(0 < row["moved to the next"] <= math.sqrt(2) for row in found["forming"][:-1]) and 0 <= found["wrong"] <= TEST
+
+
+def test_06_asks_the_grid_over_seeds(run, metrics):
+    found = metrics[NAMES[5]]
+    assert found["seeds"] == [3, 4] and found["short"] is True
+    assert found["cells"] == len(list((run / "ablations").glob("cell-*.json"))) == 24
+    percent = {(row["group"], row["name"], row["seed"]): row["linear"] for row in found["rows"] if "linear" in row}
+    mean = {key[:2]: (percent[*key[:2], 3] + percent[*key[:2], 4]) / 2 for key in percent}
+    assert found["headline"]["teacher, linear"] == pytest.approx(mean["modalities", "with exchange"])
+    assert found["headline"]["student, linear"] == pytest.approx(mean["distillation", "relational, described"])
+    helped = mean["exchange", "ekem+ikem, 6"] - mean["exchange", "none, 6"]
+    assert found["differences"]["exchange of six modalities"]["mean"] == pytest.approx(helped)
+    assert set(found["differences"]) == {
+        "exchange of six modalities", "distillation", "slipped queue, student", "three keys locked, student", "three keys locked, teacher",
+        "teacher in train mode, student",
+    }  # fmt: skip
+    teacher = [row for row in found["rows"] if row["group"] == "subsets" and row["name"].startswith("with exchange: ")]
+    assert len(teacher) == 2 * 63 and all(0 <= row["linear_late"] <= 100 for row in teacher)
+    assert list(found["shapley"]) == [n.replace(" ", "_") for n in SIX]
+    correlation = np.array(found["error_correlation"], float)
+    assert correlation.shape == (6, 6) and np.nanmax(np.abs(correlation)) <= 1 + 1e-9
+    assert len((run / NAMES[5] / "ablations.csv").read_text().splitlines()) == 1 + len(found["rows"])
 
 
 def test_03_alone_from_its_own_folder(tmp_path, headless):

@@ -285,7 +285,7 @@ def test_what_one_process_fails_at_ends_all(two, folder):
 def test_the_first_process_alone_writes(two, folder):
     for name in RUNS:
         there = sorted(p.name for p in (folder / "two" / name).iterdir())
-        assert there == ["last.pt", "log.csv", "tensorboard"]
+        assert there == ["last.before.pt", "last.pt", "log.csv", "tensorboard"]
         assert len(list((folder / "two" / name / "tensorboard").iterdir())) == 1
 
 

@@ -37,6 +37,7 @@ STAGE_OF = {
     "03": settings.Exchange,
     "04": settings.Distill,
     "05": settings.Distill,
+    "06": settings.Distill,
 }
 DRAWING = {"matplotlib", "plotly", "ipywidgets", "mpl_toolkits"}
 
@@ -214,8 +215,8 @@ def test_the_readmes_table_of_speed_is_what_was_measured():
 # Notebooks
 
 
-def test_the_six_notebooks_are_there():
-    assert [p.stem[:2] for p in NOTEBOOKS] == ["00", "01", "02", "03", "04", "05"]
+def test_the_seven_notebooks_are_there():
+    assert [p.stem[:2] for p in NOTEBOOKS] == ["00", "01", "02", "03", "04", "05", "06"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)

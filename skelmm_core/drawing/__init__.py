@@ -1,6 +1,7 @@
 """Figures, widgets and the player: functions that take data and return what a notebook shows. The only place that imports matplotlib and
 plotly."""
 
+from skelmm_core.drawing.ablation import differences, dots, subset_matrix
 from skelmm_core.drawing.bars import accuracy_bars
 from skelmm_core.drawing.canvas import save
 from skelmm_core.drawing.confusion import confusion_matrix
@@ -15,6 +16,7 @@ from skelmm_core.drawing.stick import stick_figure
 from skelmm_core.drawing.strip import film_strip, modality_strip
 
 __all__ = [
-    "LinkedMap", "Player", "accuracy_bars", "check_choice", "class_sheet", "confusion_matrix", "explore", "film_strip", "linked_map",
-    "map_panels", "map_space", "modality_strip", "save", "show", "stick_figure", "style", "training_curves",
+    "LinkedMap", "Player", "accuracy_bars", "check_choice", "class_sheet", "confusion_matrix", "differences", "dots", "explore",
+    "film_strip", "linked_map",
+    "map_panels", "map_space", "modality_strip", "save", "show", "stick_figure", "style", "subset_matrix", "training_curves",
 ]  # fmt: skip

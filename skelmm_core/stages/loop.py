@@ -1,7 +1,7 @@
 """The training loop of all stages: epochs of steps, with logging, checkpoints to go on from, and callbacks.
 
-Every random draw is a function of (seed, epoch, step), so a run that was interrupted and started again computes the same
-steps as one that was not. Any device that Lightning Fabric knows, and any number of processes (see `processes`): augmentation, batch
+Every random draw is a function of (seed, epoch, step), so a run that was interrupted at any step and started again computes the same
+as one that was not. Any device that Lightning Fabric knows, and any number of processes (see `processes`): augmentation, batch
 statistics, losses, gradients and queues are those of the joined batch, only dropout is drawn anew in each.
 """
 
@@ -13,7 +13,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,16 +23,30 @@ from lightning_fabric import Fabric
 from tqdm import tqdm
 
 from skelmm_core import batches as data
-from skelmm_core import checkpoints, manifest, modalities, norm, processes
+from skelmm_core import checkpoints, manifest, memory, modalities, norm, processes
 from skelmm_core.batches import Augmentation, Batches
 from skelmm_core.errors import CheckpointError, SettingsError, TrainingError
-from skelmm_core.files import replacing
+from skelmm_core.files import alone, replacing
 from skelmm_core.settings import Pretrain
 from skelmm_core.stages.step import Step
+from skelmm_core.stopping import Stopping
 
 Row = dict[str, float]
 QUIET = 20.0  # seconds between plain lines of progress where there is no terminal
 JOINED = 0  # the last number in the key of draws that are the joined batch's, whoever draws
+
+
+@dataclass
+class Place:
+    """How far a run has come: epochs done, a row for each that this stage did; steps done of the next one, and the seconds they took."""
+
+    epoch: int
+    rows: list[Row] = field(default_factory=list)
+    steps: list[Step] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def at_end_of(self, epoch: int) -> bool:
+        return self.epoch == epoch and not self.steps
 
 
 @dataclass
@@ -58,66 +72,95 @@ class Loop:
     call: dict[str, Any] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
     keep: tuple[int, ...] = ()
-    save_every: float = 30.0  # seconds between checkpoints, at the end of an epoch; the last epoch is always saved
+    save_every: float = 30.0  # seconds between checkpoints, after any step; the last one is always saved
     on_step: Callable[[Row], None] | None = None
     on_epoch: Callable[[int, list[Row]], None] | None = None
     found: bool = field(default=False, init=False)  # after `run`: all epochs had been done before
     code: set[str] = field(default_factory=set, init=False)  # after `run`: digests of the training code that had a part in it
+    stopping: Stopping = field(default_factory=Stopping, init=False)
+    _agreed: bool = field(default=False, init=False)  # that all processes end after this step
+    _torn: bool = field(default=False, init=False)  # last.pt is, and the one before it must not make way for it
 
     def run(self, momentum: dict[str, torch.Tensor] | None = None) -> list[Row]:
         """Train until `stop`, or `epochs`, going on from ``last.pt`` if there is one. Returns one row per epoch (also in ``log.csv``).
 
+        SIGINT and SIGTERM end it after the step, with a checkpoint (see `Stopping`).
         Raises `TrainingError` for a loss that is not finite (naming epoch, step and branch) or a batch too large for the device,
-        `SettingsError` for a batch that can't be shared evenly among the processes.
+        `SettingsError` for a batch that can't be shared evenly among the processes, `DataError` while others train in the same folder.
         """
         s, fabric, stop = self.settings, self.fabric, self.stop or self.epochs
-        self.model.to(fabric.device)
+        with memory.enough(f"{self.title} on {fabric.device}", "lower queue or hidden"):
+            self.model.to(fabric.device)
         trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         optimiser = torch.optim.SGD(trained.values(), lr=s.lr, momentum=s.sgd_momentum, weight_decay=s.weight_decay, foreach=True)
         restore_momentum(optimiser, trained, momentum or {})
-        rows, epoch = self._resume(optimiser, trained)
-        self.found = epoch == stop
+        at = self._resume(optimiser, trained)
+        self.found = at.at_end_of(stop)
         if self.found:
-            return rows
+            return at.rows
         self._check_shares()
-        self.code.add(manifest.training_code())
+        with ExitStack() as held:
+            processes.first_makes(fabric, lambda: held.enter_context(alone(self.folder, "training")))
+            at = self._resume(optimiser, trained)  # where another one was at it until now
+            if not at.at_end_of(stop):
+                self.code.add(manifest.training_code())
+                self._train(optimiser, trained, at, stop)
+        return at.rows
+
+    def _train(self, optimiser, trained, at: Place, stop: int) -> None:
+        s, fabric = self.settings, self.fabric
         model, optimiser = fabric.setup(self.model, optimiser)
         model.train()
         per_epoch = len(data.order(len(self.batches), s.batch, s.seed, 0))
         first = fabric.is_global_zero
-        bar = tqdm(total=(stop - self.start) * per_epoch, initial=(epoch - self.start) * per_epoch, desc=self.title, unit="step",
+        done = at.epoch * per_epoch + len(at.steps)
+        bar = tqdm(total=(stop - self.start) * per_epoch, initial=done - self.start * per_epoch, desc=self.title, unit="step",
                    mininterval=1, disable=None if first else True)  # fmt: skip
-        progress = Progress(self.title, bar, per_epoch, (epoch, stop, self.epochs))
+        progress = Progress(self.title, bar, per_epoch, done, stop, self.epochs)
         saved = time.monotonic()
-        writer = tensorboard(self.folder / "tensorboard", epoch) if first else nullcontext()
-        with bar, writer as board, norm.joined(self.model, fabric.world_size):
-            while epoch < stop:
-                began, steps = time.monotonic(), []
-                for number, chosen in enumerate(data.order(len(self.batches), s.batch, s.seed, epoch)):
-                    lr = learning_rate(s, (epoch + number / per_epoch) / self.epochs)
+        writer = tensorboard(self.folder / "tensorboard", at.epoch) if first else nullcontext()
+        with bar, writer as board, norm.joined(self.model, fabric.world_size), self.stopping:
+            while at.epoch < stop:
+                began = time.monotonic() - at.seconds
+                for number, chosen in enumerate(data.order(len(self.batches), s.batch, s.seed, at.epoch)):
+                    lr = learning_rate(s, (at.epoch + number / per_epoch) / self.epochs)
+                    if number < len(at.steps):
+                        continue
                     for group in optimiser.param_groups:
                         group["lr"] = lr
-                    step = self.step(model, optimiser, chosen, epoch, number)
-                    steps.append(step)
+                    step = self.step(model, optimiser, chosen, at.epoch, number)
+                    at.steps.append(step)
+                    at.seconds = time.monotonic() - began
                     if first:
                         progress.step(step)
                     if first and self.on_step:
-                        self.on_step(self._row(epoch, [step], lr, 0.0))
-                epoch += 1
-                rows.append(self._row(epoch, steps, lr, time.monotonic() - began))
+                        self.on_step(self._row(at.epoch, [step], lr, 0.0))
+                    if self._agreed if fabric.world_size > 1 else self.stopping.asked:
+                        self._stop(optimiser, trained, at)
+                    if first and number + 1 < per_epoch and time.monotonic() - saved > self.save_every:
+                        self._save("last.pt", optimiser, trained, at)
+                        saved = time.monotonic()
+                at.epoch += 1
+                at.rows.append(self._row(at.epoch, at.steps, lr, at.seconds))
+                at.steps, at.seconds = [], 0.0
                 if not first:
                     continue
-                for key, value in rows[-1].items():
-                    board(key, value, epoch)
-                bar.set_postfix_str(f"epoch {epoch}/{self.epochs} loss {rows[-1]['loss']:.3f}", refresh=False)
+                for key, value in at.rows[-1].items():
+                    board(key, value, at.epoch)
+                bar.set_postfix_str(f"epoch {at.epoch}/{self.epochs} loss {at.rows[-1]['loss']:.3f}", refresh=False)
                 if self.on_epoch:
-                    self.on_epoch(epoch, rows)
-                if epoch in self.keep:
-                    self._save(f"epoch-{epoch:04d}.pt", optimiser, trained, rows)
-                if epoch == stop or time.monotonic() - saved > self.save_every:
-                    self._save("last.pt", optimiser, trained, rows)
+                    self.on_epoch(at.epoch, at.rows)
+                if at.epoch in self.keep:
+                    self._save(f"epoch-{at.epoch:04d}.pt", optimiser, trained, at)
+                if at.epoch == stop or time.monotonic() - saved > self.save_every:
+                    self._save("last.pt", optimiser, trained, at)
                     saved = time.monotonic()
-        return rows
+
+    def _stop(self, optimiser, trained, at: Place) -> None:
+        if self.fabric.is_global_zero:
+            self._save("last.pt", optimiser, trained, at)
+        self.fabric.barrier()  # whoever ends first has all others ended
+        self.stopping.end(f"{self.title}: a checkpoint was written after epoch {at.epoch + 1}, step {len(at.steps)}")
 
     def step(self, model, optimiser, chosen: torch.Tensor, epoch: int, number: int) -> Step:
         """One step of the rows `chosen` (N,), the same in all processes, each of which takes its share of them: augmentation, modalities,
@@ -133,28 +176,27 @@ class Loop:
             joints, frames = augment(clips.joints, clips.frames, rng)
             joints, frames = joints[own], frames[own]
             views.append(modalities.compute(joints, frames, clips.skeleton, s.names, "described" if s.unit_axis else "published"))
-        try:
+        with memory.enough(f"{self.title} on {clips.joints.device} at batch={s.batch}", "lower batch, frames or queue"):
             with torch.random.fork_rng(devices=[clips.joints.device] if clips.joints.is_cuda else []):
                 torch.manual_seed(int(data.generator("cpu", s.seed, epoch, number, data.DROPOUT, fabric.global_rank).initial_seed()))
                 step: Step = model(*views, **self.call)
             total, told = step.losses.sum(), self._told(step)
             if not torch.isfinite(told.losses.sum()):
-                raise TrainingError(self._not_finite(told, epoch, number))
+                raise TrainingError(self._not_finite(told, epoch, number, clips))
             optimiser.zero_grad()
             fabric.backward(total)
-        except torch.OutOfMemoryError as error:
-            raise TrainingError(
-                f"{self.title}: out of memory on {clips.joints.device} at batch={s.batch}; lower batch, frames or queue ({error})"
-            ) from error
-        optimiser.step()
+            optimiser.step()
         self.model.enqueue(tuple(processes.gathered(fabric, keys) for keys in step.keys))
         return told
 
     def _told(self, step: Step) -> Step:
-        """A step's numbers without keys or gradient, the mean over all processes: where one's are not finite, all see it."""
+        """A step's numbers without keys or gradient, the mean over all processes: where one's are not finite, all see it, and where one
+        was asked to stop, all were."""
         numbers = step.losses.detach(), step.positive, step.negative
         if self.fabric.world_size > 1:
-            numbers = self.fabric.all_reduce(torch.stack(numbers)).unbind()
+            asked = torch.full_like(numbers[0], float(self.stopping.asked or 0))
+            *numbers, asked = self.fabric.all_reduce(torch.stack((*numbers, asked))).unbind()
+            self._agreed = bool(asked.any())
         return Step(*numbers, ())
 
     def _check_shares(self) -> None:
@@ -166,13 +208,15 @@ class Loop:
                 f"clips to each; choose a batch that {count} divides, e.g. {max(1, size // count) * count}, or another number of processes"
             )
 
-    def _not_finite(self, step: Step, epoch: int, number: int) -> str:
+    def _not_finite(self, step: Step, epoch: int, number: int, clips: Batches) -> str:
         wrong = [n for n, value in zip(self.model.names, step.losses.tolist(), strict=True) if not math.isfinite(value)]
         kept = f"The last checkpoint in {self.folder} is unharmed. " if (self.folder / "last.pt").exists() else ""
-        return (
-            f"{self.title}: the loss of {', '.join(wrong)} is not finite at epoch {epoch + 1}, step {number + 1}. {kept}"
-            f"Try a lower lr (now {self.settings.lr}), precision=32-true, or look for extreme coordinates."
-        )
+        where = f"{self.title}: the loss of {', '.join(wrong)} is not finite at epoch {epoch + 1}, step {number + 1}. {kept}"
+        ill = clips.index[~torch.isfinite(clips.joints).flatten(1).all(1)].tolist()
+        if ill:
+            listed = ", ".join(map(str, ill[:5])) + (", …" if len(ill) > 5 else "")
+            return f"{where}The clips file is damaged: coordinates of clip {listed} (counted from 0) are not finite; prepare it again."
+        return f"{where}Try a lower lr (now {self.settings.lr}), precision=32-true, or look for extreme coordinates."
 
     def _row(self, epoch: int, steps: list[Step], lr: float, seconds: float) -> Row:
         row: Row = {"epoch": epoch, "lr": lr, "seconds": seconds, "loss": float(sum(s.losses.sum() for s in steps)) / len(steps)}
@@ -181,37 +225,40 @@ class Loop:
             row.update({f"{what.removesuffix('es')}/{name}": float(v) for name, v in zip(self.model.names, mean, strict=True)})
         return row
 
-    def _save(self, name: str, optimiser, trained, rows: list[Row]) -> None:
-        checkpoints.save(
-            self.folder / name,
-            {
-                "model": self.model.state_dict(),
-                "momentum": momentum_of(optimiser, trained),
-                "epoch": int(rows[-1]["epoch"]),
-                "rows": rows,
-                "identity": self.identity,
-                "code": sorted(self.code),
-            },
-        )
-        write_csv(self.folder / "log.csv", rows)
+    def _save(self, name: str, optimiser, trained, at: Place) -> None:
+        parts = [torch.stack((s.losses, s.positive, s.negative)) for s in at.steps]  # each (3, B)
+        content = {
+            "model": self.model.state_dict(), "momentum": momentum_of(optimiser, trained), "epoch": at.epoch, "rows": at.rows,
+            "steps": torch.stack(parts).cpu() if parts else None, "seconds": at.seconds, "identity": self.identity,
+            "code": sorted(self.code),
+        }  # fmt: skip
+        last = name == "last.pt"
+        if at.rows:  # before the checkpoint: where that says that all is done, the log must be there
+            write_csv(self.folder / "log.csv", at.rows)
+        checkpoints.save(self.folder / name, content, keep=last and not self._torn)
+        self._torn = self._torn and not last
 
-    def _resume(self, optimiser, trained) -> tuple[list[Row], int]:
+    def _resume(self, optimiser, trained) -> Place:
         found = processes.first_makes(self.fabric, self._saved)
         if not found:
-            return [], self.start
+            return Place(self.start)
         path, saved = found
         checkpoints.load_weights(self.model, saved["model"], str(path))
         restore_momentum(optimiser, trained, saved["momentum"])
         self.code.update(saved.get("code", ["unknown"]))
-        return saved["rows"], saved["epoch"]
+        parts = saved.get("steps")
+        steps = [] if parts is None else [Step(*part.to(self.fabric.device).unbind(), ()) for part in parts]
+        return Place(saved["epoch"], saved["rows"], steps, saved.get("seconds", 0.0))
 
     def _saved(self) -> tuple[Path, dict[str, Any]] | None:
         """The checkpoint to go on from, and where it lies, if there is one."""
-        path = self.folder / "last.pt"
-        if not path.exists():
+        last = self.folder / "last.pt"
+        found = checkpoints.newest(last)
+        if not found:
             return None
-        saved = checkpoints.load(path)
-        if self.stop and saved["epoch"] > self.stop:
+        path, saved = found
+        self._torn = path != last and last.exists()
+        if self.stop and (saved["epoch"], saved.get("steps") is not None) > (self.stop, False):
             path = self.folder / f"epoch-{self.stop:04d}.pt"
             if not path.exists():
                 raise CheckpointError(
@@ -226,10 +273,10 @@ class Loop:
 class Progress:
     """A step bar, or, where there is no terminal, a plain line at most every `QUIET` seconds and after the last step."""
 
-    def __init__(self, title: str, bar: tqdm, per_epoch: int, epochs: tuple[int, int, int]):
-        """epochs: done before, to stop after, in all."""
-        self.title, self.bar, self.per_epoch, (first, self.stop, self.epochs) = title, bar, per_epoch, epochs
-        self.first = self.done = first * per_epoch
+    def __init__(self, title: str, bar: tqdm, per_epoch: int, done: int, stop: int, epochs: int):
+        """done: steps before; stop: epoch to stop after; epochs: in all."""
+        self.title, self.bar, self.per_epoch, self.stop, self.epochs = title, bar, per_epoch, stop, epochs
+        self.first = self.done = done
         self.began = self.told = time.monotonic()
 
     def step(self, step: Step) -> None:

@@ -1,0 +1,102 @@
+"""`skelmm ablate`: what is there, what is missing, and the missing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from skelmm_core import parameters, settings
+from skelmm_core.ablation import cells, expected, grid, table
+from skelmm_core.errors import SettingsError, nearest
+from skelmm_core.experiment import Experiment
+
+
+def ablate(
+    groups: Sequence[str], data: str, out: Path, preset: str, seeds: str, given: Sequence[str], shard: str, to: str, device: str,
+    smoke: bool, short: bool, dry_run: bool,
+) -> str:  # fmt: skip
+    """Run the cells of some groups that are missing (none given: all) and write the table; returns what is to be printed.
+
+    Args as in `cli.ablate`. Raises `SettingsError` for what does not fit, before anything is trained.
+    """
+    base = Experiment(data, out, preset, device, smoke, **overrides(given, short and not smoke))
+    base.check("distill")
+    chosen = cells.cells(base, grid.entries(base.settings, groups or grid.GROUPS, short), numbers(seeds))
+    whole = len(chosen)
+    weights = expected.work(chosen)
+    if shard:
+        part, parts = parse_shard(shard)
+        mine = {id(c) for c in cells.shard(chosen, part, parts, [w + 1e-9 for w in weights])}
+        weights = [w for c, w in zip(chosen, weights, strict=True) if id(c) in mine]
+        chosen = [c for c in chosen if id(c) in mine]
+    missing = {c.file for c in chosen if c.figures is None}
+    there = len({c.file for c in chosen}) - len(missing)
+    lines = [f"{base.clips.title}, protocol {base.split.name}: {len(base.split.train)} clips train, {len(base.split.test)} test"]
+    part = f", part {shard} of {whole}" if shard else ""
+    lines.append(f"{len(chosen)} rows of the table{part}; {there} cells are there, {len(missing)} are missing in {base.out / cells.FOLDER}")
+    if missing:
+        rate = expected.seconds_per_gflop(chosen)
+        lines.append(
+            f"about {expected.spelled(rate * sum(weights))} of training and feature extraction on this machine, probing not counted"
+        )
+    if dry_run:
+        return "\n".join(lines + _listed(chosen, weights, rate if missing else 0.0))
+    print("\n".join(lines), flush=True)
+    computed = cells.run(chosen, lambda line: print(line, file=sys.stderr, flush=True))
+    file = Path(to) if to else base.out / "ablations.csv"
+    table.write(file, table.rows(chosen, command()))
+    other = sorted({f["folder"] for c in chosen if (f := c.figures) and f["by_other_code"]})
+    warning = [f"trained by another version of the code, wholly or in part: {', '.join(other)}; delete them to train anew"] if other else []
+    return "\n".join([table.text(chosen), *warning, f"{file}: {computed} cells computed here, the others found"])
+
+
+def overrides(given: Sequence[str], short: bool = False) -> dict:
+    """Texts such as ``"epochs=60"`` as settings, over those of a short run. Raises `SettingsError` for an unknown one or a wrong type."""
+    kinds = settings.field_types(settings.Distill)
+    found = dict(grid.SHORT) if short else {}
+    for name, value in parameters.pairs(given).items():
+        if name not in kinds:
+            raise SettingsError(f"unknown setting '{name}'{nearest(name, kinds)}")
+        if name == "seed":
+            raise SettingsError("'seed' has an option of its own: use --seeds instead of -p seed=…")
+        found[name] = parameters.Parameter(name, kinds[name].__name__, None, "").convert(value)
+    return found
+
+
+def numbers(text: str) -> list[int]:
+    """``"0,1,2"`` as seeds, each once."""
+    try:
+        found = list(dict.fromkeys(int(word) for word in text.split(",") if word.strip()))
+    except ValueError:
+        found = []
+    if not found:
+        raise SettingsError(f"--seeds must be whole numbers, as in 0,1,2, found '{text}'")
+    return found
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``"2/4"``: the second of four parts."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text.strip())
+    part, parts = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not 1 <= part <= parts:
+        raise SettingsError(f"--shard must be a part of several, from 1/4 to 4/4, found '{text}'")
+    return part, parts
+
+
+def command() -> str:
+    """The command line, with the folder of real data by its name."""
+    home = os.environ.get("SKELMM_SHARED") or None
+    words = [w.replace(home, "$SKELMM_SHARED", 1) if home and w.startswith(home) else shlex.quote(w) for w in sys.argv[1:]]
+    return " ".join(["skelmm", *words])
+
+
+def _listed(chosen: Sequence[cells.Cell], weights: Sequence[float], rate: float) -> list[str]:
+    lines = []
+    for cell, gflop in zip(chosen, weights, strict=True):
+        state = "there" if cell.figures else f"about {expected.spelled(gflop * rate)}" if gflop else "with another row"
+        lines.append(f"  seed {cell.seed}  {cell.entry.group}: {cell.entry.name}  {state}")
+    return lines

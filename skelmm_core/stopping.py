@@ -1,0 +1,50 @@
+"""Being asked to stop, by Ctrl-C or by whoever runs the machine: work ends where it can go on from, not in the middle."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType
+from typing import NoReturn
+
+from skelmm_core.errors import InterruptedWork
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Stopping:
+    """In its block SIGINT and SIGTERM are noted in `asked` instead of ending the work at once; a second Ctrl-C does end it at once.
+
+    One that comes too late for that is given on at the end of the block. Only the main thread hears signals; a signal that is ignored, as
+    by nohup, stays so.
+    """
+
+    def __init__(self):
+        self.asked: int | None = None
+        self._before: dict[int, object] = {}
+
+    def __enter__(self) -> Stopping:
+        self.asked = None
+        if threading.current_thread() is threading.main_thread():
+            for number in SIGNALS:
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+        if kind is None and self.asked:
+            signal.raise_signal(self.asked)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        if number == self.asked == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.asked = number
+
+    def end(self, where: str) -> NoReturn:
+        """Ends the work: `KeyboardInterrupt` after Ctrl-C, else `InterruptedWork`. where: how far it came and what was kept."""
+        if self.asked == signal.SIGINT:
+            raise KeyboardInterrupt(where)
+        raise InterruptedWork(f"{where}; stopped by a signal from outside; the same command goes on from there")

@@ -1,0 +1,168 @@
+"""`skelmm verify`: a run, or one stage of it, repeated from its manifest in a folder beside it, and compared number by number."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from skelmm_core import checkpoints, manifest
+from skelmm_core.clips import open_clips
+from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.experiment import SAMPLE, Experiment
+
+COMMON = ("data", "out", "preset", "seed", "device", "smoke")
+SHOWN = 20  # differences that are told one by one
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """differences: what came out otherwise; compared: what was compared; other: what the repetition was made with that the run was not."""
+
+    compared: str
+    differences: tuple[str, ...]
+    other: tuple[str, ...]
+
+    def __str__(self) -> str:
+        count = len(self.differences)
+        lines = [f"{self.compared}: " + (f"{count} differ{'s' * (count == 1)}" if count else "the same again")]
+        lines += [f"  {line}" for line in self.differences[:SHOWN]] + ([f"  and {count - SHOWN} more"] if count > SHOWN else [])
+        return "\n".join(lines + [f"made otherwise: {line}" for line in self.other])
+
+
+def verify(path: str | Path, keep: bool = False, say: Say = lambda line: print(line, file=sys.stderr, flush=True)) -> Verdict:
+    """Repeat what lies in `path` and compare: all figures of a run's ``metrics.json`` files, times apart; weights, queues, momenta and log
+    of a stage's folder.
+
+    The repetition lies in a folder beside `path`, which stays when something differs (and is named by `say`), or with `keep`.
+    Raises `DataError` for a folder that has no manifest, or whose data are gone or others now.
+    """
+    path = Path(path).resolve()
+    try:
+        told = json.loads((path / manifest.NAME).read_text())
+        kind = _stage if "stage" in told else _run
+        if kind is _run and not told["notebooks"]:
+            raise KeyError("notebooks")
+    except (OSError, ValueError, KeyError, TypeError) as problem:
+        raise DataError(
+            f"'{path / manifest.NAME}' can't be read as the manifest of a run or stage ({problem!r}); "
+            "name a folder that `skelmm run` or `skelmm train` wrote"
+        ) from problem
+    return kind(path, told, keep, say)
+
+
+def _run(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict:
+    from skelmm_core import pipeline
+
+    done = {name: entry["key"] for name, entry in told["notebooks"].items() if entry.get("status") == "done"}
+    if not done:
+        raise DataError(f"'{path}' holds no notebook that came to its end; run the same command again first")
+    for key in done.values():
+        _same_data(key["parameters"]["data"], key["data"])
+    differences, other = [], _made_otherwise(told)
+    with _beside(path, keep, say) as (folder, stays):
+        for name, key in done.items():
+            values = key["parameters"]
+            given = {k: v for k, v in values.items() if k not in COMMON and v is not None}
+            common = {k: v for k, v in values.items() if k in COMMON and k != "out"}
+            pipeline.run([name], out=folder, given=given, say=say, **common)
+            before, now = (json.loads((where / name / "metrics.json").read_text()) for where in (path, folder))
+            differences += [f"{name}: {line}" for line in differing(untimed(before), untimed(now))]
+        again = json.loads((folder / manifest.NAME).read_text())["notebooks"]
+        other += [f"notebook {name} is another one now" for name, key in done.items() if again[name]["key"]["source"] != key["source"]]
+        stays(bool(differences))
+    return Verdict(f"metrics of {', '.join(done)}", tuple(differences), tuple(other))
+
+
+def _stage(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict:
+    stage, changes = told["stage"], told.get("changes", {})
+    found = checkpoints.newest(path / "last.pt")
+    if not found or found[1].get("steps") is not None:
+        raise DataError(f"'{path}' holds a stage that was interrupted; give the command that trained it again, and verify then")
+    _same_data(told["path"], told["data"]["content"])
+    before = found[1]
+    with _beside(path, keep, say) as (folder, stays):
+        exp = Experiment(told["path"], folder, told["preset"], told["device"], told["smoke"], **told["settings"])
+        trained = exp.pretrain(until=before["epoch"]) if stage == "pretrain" else getattr(exp, stage)(**changes)
+        if trained.folder.name != path.name:
+            raise SettingsError(f"'{path}' does not hold what its manifest says: that would be '{trained.folder.name}'")
+        now = checkpoints.newest(trained.folder / "last.pt")[1]
+        parts = [{"rows": untimed(c["rows"]), "epoch": c["epoch"], **digests(c)} for c in (before, now)]
+        differences = tuple(differing(*parts))
+        stays(bool(differences))
+    return Verdict(
+        f"{stage}, {before['epoch']} epochs: {len(digests(before))} tensors and the log", differences, tuple(_made_otherwise(told))
+    )
+
+
+def _same_data(path: str, content: str) -> None:
+    if path == SAMPLE:  # is made anew, and compared with all the rest
+        return
+    found = open_clips(path).content
+    if found != content:
+        raise DataError(f"'{path}' holds other clips than the run had (content {found[:12]} instead of {content[:12]}); put them back")
+
+
+@contextmanager
+def _beside(path: Path, keep: bool, say: Say) -> Iterator[tuple[Path, Callable[[bool], None]]]:
+    """A folder beside `path`, and a function that says whether it stays, which it does anyway with `keep`."""
+    folder, stays = Path(tempfile.mkdtemp(prefix=f"{path.name}.verify-", dir=path.parent)), [keep]
+    try:
+        yield folder, stays.append
+    finally:
+        if any(stays):
+            say(f"the repetition is kept in '{folder}'")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _made_otherwise(told: Mapping[str, Any]) -> list[str]:
+    """Code, versions and machine, where they are not those of the run."""
+    now = {"versions": manifest.versions(), "hardware": manifest.hardware()}
+    return [line for kind in now for line in differing(told.get(kind, {}), now[kind], f"{kind}.")]
+
+
+def untimed(value: Any) -> Any:
+    """JSON values without what may differ between two runs of the same: seconds, and the id of the manifest, which has the code in it."""
+    if isinstance(value, Mapping):
+        return {k: untimed(v) for k, v in value.items() if "seconds" not in k and k != "manifest"}
+    return [untimed(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def differing(before: Any, now: Any, where: str = "") -> Iterator[str]:
+    """Where two nested values differ, as ``path: one -> other``; NaN is the same as NaN."""
+    if isinstance(before, Mapping) and isinstance(now, Mapping):
+        for key in dict.fromkeys([*before, *now]):
+            yield from differing(before.get(key, "absent"), now.get(key, "absent"), f"{where}{key}.")
+    elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
+        for i, pair in enumerate(zip(before, now, strict=True)):
+            yield from differing(*pair, f"{where}{i}.")
+    elif before != now and not (before != before and now != now):
+        yield f"{where.rstrip('.')}: {_short(before)} -> {_short(now)}"
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def digests(saved: Mapping[str, Any]) -> dict[str, str]:
+    """sha256 of every tensor of a checkpoint, model (weights, statistics, queues) and momenta: names -> hexadecimal digits."""
+    return {f"{part}.{name}": digest(tensor) for part in ("model", "momentum") for name, tensor in saved[part].items()}
+
+
+def digest(tensor: Tensor) -> str:
+    content = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    content.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return content.hexdigest()
