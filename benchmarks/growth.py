@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import shlex
 import statistics
 import subprocess
 import sys
@@ -105,7 +104,7 @@ def main() -> None:
         return
     from skelmm_core import manifest
 
-    command = shlex.join(["python", "benchmarks/growth.py", *sys.argv[1:]])
+    command = manifest.command("python", "benchmarks/growth.py")
     shared = {**(manifest.git() or {}), "hardware": manifest.hardware(), "command": command}
     before = json.loads(RESULTS.read_text()) if RESULTS.exists() else []
     rows = [r for r in before if r["commit"] == shared.get("commit") and r["hardware"] == shared["hardware"]]

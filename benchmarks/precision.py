@@ -11,10 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import shlex
 import statistics
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -51,8 +48,6 @@ def main() -> None:
             {"seed": seed, "largest_difference": max(apart), "mean_difference": statistics.mean(apart), "losses": curves, "probes": probes}
         )
         print(f"seed {seed}: losses differ by at most {max(apart):.2%} (mean {statistics.mean(apart):.2%}); {probes}", flush=True)
-    home = os.environ.get("SKELMM_SHARED") or None
-    words = [w.replace(home, "$SKELMM_SHARED", 1) if home and w.startswith(home) else shlex.quote(w) for w in sys.argv[1:]]
     summary = {
         precision: {
             what: [statistics.mean(values), statistics.stdev(values) if len(values) > 1 else 0.0]
@@ -63,7 +58,7 @@ def main() -> None:
     }
     print(json.dumps(summary, indent=1))
     if len(seeds) > 1:
-        result = {"seeds": found, "mean_and_deviation": summary, "command": " ".join(["python", "benchmarks/precision.py", *words]), **code}
+        result = {"seeds": found, "mean_and_deviation": summary, "command": manifest.command("python", "benchmarks/precision.py"), **code}
         RESULTS.write_text(
             json.dumps(result | {"hardware": manifest.hardware(), "date": datetime.now(UTC).date().isoformat()}, indent=1) + "\n"
         )

@@ -11,9 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import resource
-import shlex
 import statistics
-import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -84,7 +82,7 @@ def main() -> None:
     result = {
         "rows": rows, "projected_hours": hours, "batch": args.batch, "queue": s.queue, "preset": args.preset, "bodies": s.bodies,
         "precision": s.precision,
-        "command": shlex.join(["python", "benchmarks/step_time.py", *sys.argv[1:]]), **code, "hardware": manifest.hardware(),
+        "command": manifest.command("python", "benchmarks/step_time.py"), **code, "hardware": manifest.hardware(),
         "date": datetime.now(UTC).date().isoformat(),
     }  # fmt: skip
     RESULTS.parent.mkdir(exist_ok=True)

@@ -18,7 +18,6 @@ import dataclasses
 import json
 import multiprocessing
 import os
-import shlex
 import statistics
 import sys
 import time
@@ -140,9 +139,7 @@ def main() -> None:
     prefix = "" if args.preset == "small" else f"{args.preset}_"
     trial = len(seeds) < 3 or (args.preset == "small" and args.p)  # never in place of what README shows
     results = args.out / "trial.json" if trial else RESULTS
-    home = os.environ.get("SKELMM_SHARED") or None
-    words = [w.replace(home, "$SKELMM_SHARED", 1) if home and w.startswith(home) else shlex.quote(w) for w in sys.argv[1:]]
-    command = " ".join(["python", "benchmarks/utd_mhad.py", *words])
+    command = manifest.command("python", "benchmarks/utd_mhad.py")
     shared = {
         "seeds": seeds, "recipe": recipe, "command": command,
         **code, "hardware": manifest.hardware(), "date": datetime.now(UTC).date().isoformat(), "threads_per_seed": threads,

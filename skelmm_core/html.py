@@ -6,7 +6,11 @@ from __future__ import annotations
 import base64
 from collections.abc import Iterable
 from html import escape
+from pathlib import Path
 from typing import Any
+
+from skelmm_core.errors import SettingsError
+from skelmm_core.files import replacing
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; --warn: #d55e00 }
@@ -39,6 +43,19 @@ def page(title: str, parts: Iterable[str]) -> str:
         "</body></html>",
         "",
     ])  # fmt: skip
+
+
+def save(path: str | Path, what: str, title: str, part: str) -> Path:
+    """Write a page of one part, which is HTML; makes parent folders and returns the path. what: is saved, in words, for the error.
+
+    Raises `SettingsError` for a path that doesn't end in `.html`, `DataError` for a full or read-only disk; nothing is left half written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".html":
+        raise SettingsError(f"{what} is saved as .html, found '{path.name}'; give a name that ends in .html")
+    with replacing(path) as file:
+        file.write(page(title, [part]).encode())
+    return path
 
 
 def figure(png: bytes, caption: str) -> str:

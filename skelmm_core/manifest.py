@@ -69,12 +69,19 @@ def identifier(facts: dict[str, Any]) -> str:
 def write(folder: Path, facts: dict[str, Any], **more: Any) -> None:
     """Write ``manifest.json`` of a folder: an id, `facts`, which decide the result and repeat it, what made it, and more."""
     content = {
-        "format": 1, "id": identifier(facts), "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "format": 1, "id": identifier(facts), "command": command(Path(sys.argv[0]).name),
         "written": datetime.now(UTC).isoformat(timespec="seconds"), **facts, "git": git(), "versions": versions(), "hardware": hardware(),
         **more,
     }  # fmt: skip
     with replacing(folder / NAME) as file:
         file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
+def command(*program: str) -> str:
+    """The command line of this process, which begins with the words `program`; the folder of shared data by its name, not its place."""
+    home = os.environ.get("SKELMM_SHARED") or None
+    words = [w.replace(home, "$SKELMM_SHARED", 1) if home and w.startswith(home) else shlex.quote(w) for w in sys.argv[1:]]
+    return " ".join([*program, *words])
 
 
 def digest(content: bytes) -> str:

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import call
 
-from skelmm_core import cli, clips, drawing, modalities, settings
+from skelmm_core import clips, drawing, modalities, settings
 from skelmm_core.ablation import cells, claims, expected, grid, subsets, table
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.evaluation.metrics import accuracy
@@ -303,11 +304,6 @@ def test_sentences_claim_what_seeds_bear():
 # The command
 
 
-def call(capsys, *arguments: object) -> str:
-    cli.main(["ablate", *map(str, arguments)])
-    return capsys.readouterr().out
-
-
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [(["exchang"], "did you mean 'exchange'"), (["--seeds", "0,x"], "must be whole numbers"), (["--shard", "5/4"], "from 1/4 to 4/4"),
@@ -316,16 +312,18 @@ def call(capsys, *arguments: object) -> str:
 )  # fmt: skip
 def test_command_refuses(capsys, motion, tmp_path, arguments, words):
     with pytest.raises(SystemExit) as stop:
-        call(capsys, *arguments, "--data", motion, "--out", tmp_path, "--smoke")
+        call(capsys, "ablate", *arguments, "--data", motion, "--out", tmp_path, "--smoke")
     assert stop.value.code == 2 and words in capsys.readouterr().err and not (tmp_path / "stages").exists()
 
 
 def test_dry_run_lists_and_computes_nothing(capsys, motion, tmp_path):
-    text = call(capsys, "--data", motion, "--out", tmp_path, "--smoke", "--dry-run", "--seeds", "4", "--device", "cpu")
+    text = call(capsys, "ablate", "--data", motion, "--out", tmp_path, "--smoke", "--dry-run", "--seeds", "4", "--device", "cpu")
     rows = grid.entries(RECIPE)
     assert f"{len(rows)} rows of the table; 0 cells are there" in text and len(re.findall(r"^  seed 4  ", text, re.M)) == len(rows)
     assert "switches: keys, teacher  with another row" in text and "about" in text and not (tmp_path / "stages").exists()
-    part = call(capsys, "--data", motion, "--out", tmp_path, "--smoke", "--dry-run", "--seeds", "4", "--shard", "2/3", "--device", "cpu")
+    part = call(
+        capsys, "ablate", "--data", motion, "--out", tmp_path, "--smoke", "--dry-run", "--seeds", "4", "--shard", "2/3", "--device", "cpu"
+    )
     assert 5 < len(re.findall(r"^  seed 4  ", part, re.M)) < len(rows) / 2 and f"part 2/3 of {len(rows)}" in part
 
 

@@ -20,6 +20,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from command_line import call, refused
 
 from skelmm_core import cli, clips, drawing, export, settings, stage_commands
 from skelmm_core.errors import DataError
@@ -46,19 +47,6 @@ def fails(*words: str, by: subprocess.CompletedProcess) -> None:
     assert "Traceback" not in by.stderr + by.stdout
     for word in words:
         assert word in by.stderr, f"{word!r} is not in {by.stderr!r}"
-
-
-def call(capsys, *arguments: object) -> str:
-    """The same in this process, which spares the start-up: what was printed."""
-    cli.main([str(a) for a in arguments])
-    return capsys.readouterr().out
-
-
-def refused(capsys, *arguments: object) -> str:
-    with pytest.raises(SystemExit) as stop:
-        cli.main([str(a) for a in arguments])
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from command_line import call, refused
 
 from skelmm_core import cli, clips, comparison, manifest, skeletons
 from skelmm_core.comparison import parts, subjects, table
@@ -23,18 +24,6 @@ from skelmm_core.skeletons import HDM05, KINECT20, NTU25
 
 TINY = ("--smoke", "--modalities", "joint,bone", "--device", "cpu")
 FEW = "linear,knn,retrieval,finetune,semi-linear,oneshot"
-
-
-def call(capsys, *arguments: object) -> str:
-    cli.main([str(a) for a in arguments])
-    return capsys.readouterr().out
-
-
-def refused(capsys, *arguments: object) -> str:
-    with pytest.raises(SystemExit) as stop:
-        cli.main([str(a) for a in arguments])
-    assert stop.value.code == 2
-    return capsys.readouterr().err
 
 
 def write(path: Path, skeleton, seed: int = 0, count: int = 36) -> Path:

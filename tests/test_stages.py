@@ -8,7 +8,7 @@ import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from skelmm_core import checkpoints, manifest, notebook, settings
+from skelmm_core import checkpoints, manifest, notebook, progress, settings
 from skelmm_core.batches import Augmentation, Batches
 from skelmm_core.errors import CheckpointError, SettingsError, TrainingError
 from skelmm_core.experiment import Experiment, make_fabric
@@ -153,7 +153,7 @@ def test_a_stage_that_has_gone_farther_gives_its_kept_checkpoint_or_says_so(clip
 
 
 def test_plain_lines_of_progress_come_within_an_epoch(clips, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(loop_module, "QUIET", -1.0)
+    monkeypatch.setattr(progress, "QUIET", -1.0)
     loop(toy(epochs=2), clips, tmp_path).run()
     lines = capsys.readouterr().err.splitlines()
     assert [line.partition(", loss")[0] for line in lines] == [f"toy: epoch {e}/2, step {s}/2" for e in (1, 2) for s in (1, 2)]

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from skelmm_core import parameters, settings
+from skelmm_core import manifest, parameters, settings
 from skelmm_core.ablation import cells, expected, grid, table
 from skelmm_core.errors import SettingsError, nearest
 from skelmm_core.experiment import Experiment
@@ -48,7 +46,7 @@ def ablate(
     print("\n".join(lines), flush=True)
     computed = cells.run(chosen, lambda line: print(line, file=sys.stderr, flush=True))
     file = Path(to) if to else base.out / "ablations.csv"
-    table.write(file, table.rows(chosen, command()))
+    table.write(file, table.rows(chosen, manifest.command("skelmm")))
     other = sorted({f["folder"] for c in chosen if (f := c.figures) and f["by_other_code"]})
     warning = [f"trained by another version of the code, wholly or in part: {', '.join(other)}; delete them to train anew"] if other else []
     return "\n".join([table.text(chosen), *warning, f"{file}: {computed} cells computed here, the others found"])
@@ -85,13 +83,6 @@ def parse_shard(text: str) -> tuple[int, int]:
     if not 1 <= part <= parts:
         raise SettingsError(f"--shard must be a part of several, from 1/4 to 4/4, found '{text}'")
     return part, parts
-
-
-def command() -> str:
-    """The command line, with the folder of real data by its name."""
-    home = os.environ.get("SKELMM_SHARED") or None
-    words = [w.replace(home, "$SKELMM_SHARED", 1) if home and w.startswith(home) else shlex.quote(w) for w in sys.argv[1:]]
-    return " ".join(["skelmm", *words])
 
 
 def _listed(chosen: Sequence[cells.Cell], weights: Sequence[float], rate: float) -> list[str]:

@@ -27,7 +27,6 @@ from skelmm_core import html
 from skelmm_core.drawing import colouring, maps, packing, palette, player
 from skelmm_core.drawing.player import Player
 from skelmm_core.errors import DataError, SettingsError
-from skelmm_core.files import replacing
 
 HELD = 60  # clips that a page holds unless told otherwise
 HEAVY = 1_500_000  # bytes of clips in a page
@@ -184,12 +183,7 @@ class LinkedMap:
 
         Raises `SettingsError` for a path that doesn't end in `.html`, `DataError` for a full or read-only disk.
         """
-        path = Path(path)
-        if path.suffix.lower() != ".html":
-            raise SettingsError(f"a map is saved as .html, found '{path.name}'; give a name that ends in .html")
-        with replacing(path) as file:
-            file.write(html.page(self.title or "Map", [self.html(heading=False)]).encode())
-        return path
+        return html.save(path, "a map", self.title or "Map", self.html(heading=False))
 
     def with_kernel(self) -> Messenger:
         """A widget without a face, to be shown beside the map: while it is there and its kernel runs, every point's clip plays."""

@@ -31,7 +31,6 @@ from skelmm_core.drawing import packing, palette, scene
 from skelmm_core.drawing.shot import Shot
 from skelmm_core.drawing.strip import film_strip
 from skelmm_core.errors import DataError, SettingsError, nearest
-from skelmm_core.files import replacing
 from skelmm_core.skeletons import Skeleton
 
 LIMBS = "limbs"
@@ -182,12 +181,7 @@ class Player:
         Raises:
             SettingsError: `path` doesn't end in `.html`. DataError: the disk is full or read-only; nothing is left half written.
         """
-        path = Path(path)
-        if path.suffix.lower() != ".html":
-            raise SettingsError(f"a player is saved as .html, found '{path.name}'; give a name that ends in .html")
-        with replacing(path) as file:
-            file.write(html.page(self.title or "Player", [self.html(heading=False)]).encode())
-        return path
+        return html.save(path, "a player", self.title or "Player", self.html(heading=False))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self.html(), "text/plain": repr(self)}

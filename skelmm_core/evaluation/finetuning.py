@@ -7,8 +7,6 @@ counts; no test clip has a say in anything. Every random draw is a function of (
 from __future__ import annotations
 
 import copy
-import sys
-import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -26,9 +24,9 @@ from skelmm_core.evaluation.features import checked_labels, extract, stacked
 from skelmm_core.evaluation.linear import initial, logits_of
 from skelmm_core.evaluation.metrics import ProbeResult, scored
 from skelmm_core.evaluation.recipes import Finetune
+from skelmm_core.progress import Progress
 
 RECIPE = Finetune()
-QUIET = 20.0  # seconds between plain lines of progress where there is no terminal
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +70,7 @@ def finetune(
     model.train(recipe.mode == "train")
     per_epoch, losses = len(order(len(train), recipe.batch, seed, 0)), []
     bar = tqdm(total=recipe.epochs * per_epoch, desc=title, unit="step", mininterval=1, disable=None, leave=False)
-    told = time.monotonic()
+    progress = Progress(title, bar, per_epoch, 0, recipe.epochs, recipe.epochs)
     with bar:
         for epoch in range(recipe.epochs):
             total = 0.0
@@ -97,12 +95,9 @@ def finetune(
                 loss.backward()
                 optimiser.step()
                 total += float(loss.detach())
-                bar.update()
+                progress.step(loss.detach())
             losses.append(total / per_epoch)
             bar.set_postfix_str(f"epoch {epoch + 1}/{recipe.epochs} loss {losses[-1]:.3f}", refresh=False)
-            if bar.disable and time.monotonic() - told > QUIET:
-                told = time.monotonic()
-                print(f"{title}: epoch {epoch + 1}/{recipe.epochs}, loss {losses[-1]:.4f}", file=sys.stderr, flush=True)
     return Finetuned(model.eval(), weight.detach(), bias.detach(), losses)
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, nullcontext
@@ -27,12 +26,12 @@ from skelmm_core import checkpoints, manifest, memory, modalities, norm, process
 from skelmm_core.batches import Augmentation, Batches
 from skelmm_core.errors import CheckpointError, SettingsError, TrainingError
 from skelmm_core.files import alone, replacing
+from skelmm_core.progress import Progress
 from skelmm_core.settings import Pretrain
 from skelmm_core.stages.step import Step
 from skelmm_core.stopping import Stopping
 
 Row = dict[str, float]
-QUIET = 20.0  # seconds between plain lines of progress where there is no terminal
 JOINED = 0  # the last number in the key of draws that are the joined batch's, whoever draws
 
 
@@ -132,7 +131,7 @@ class Loop:
                     at.steps.append(step)
                     at.seconds = time.monotonic() - began
                     if first:
-                        progress.step(step)
+                        progress.step(step.losses.sum())
                     if first and self.on_step:
                         self.on_step(self._row(at.epoch, [step], lr, 0.0))
                     if self._agreed if fabric.world_size > 1 else self.stopping.asked:
@@ -268,27 +267,6 @@ class Loop:
         if saved["identity"] != self.identity:
             raise CheckpointError(f"{path} was made with other settings or data than asked for now; choose another output folder")
         return path, saved
-
-
-class Progress:
-    """A step bar, or, where there is no terminal, a plain line at most every `QUIET` seconds and after the last step."""
-
-    def __init__(self, title: str, bar: tqdm, per_epoch: int, done: int, stop: int, epochs: int):
-        """done: steps before; stop: epoch to stop after; epochs: in all."""
-        self.title, self.bar, self.per_epoch, self.stop, self.epochs = title, bar, per_epoch, stop, epochs
-        self.first = self.done = done
-        self.began = self.told = time.monotonic()
-
-    def step(self, step: Step) -> None:
-        self.bar.update()
-        self.done += 1
-        now, last = time.monotonic(), self.stop * self.per_epoch
-        if self.bar.disable and (now - self.told > QUIET or self.done == last):
-            self.told = now
-            epoch, number = divmod(self.done - 1, self.per_epoch)
-            left = (now - self.began) / (self.done - self.first) * (last - self.done)
-            where = f"epoch {epoch + 1}/{self.epochs}, step {number + 1}/{self.per_epoch}"
-            print(f"{self.title}: {where}, loss {float(step.losses.sum()):.4f}, about {left:.0f} s left", file=sys.stderr, flush=True)
 
 
 def learning_rate(s: Pretrain, progress: float) -> float:
