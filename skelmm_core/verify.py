@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import sys
 import tempfile
@@ -77,12 +78,18 @@ def _run(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict:
             given = {k: v for k, v in values.items() if k not in COMMON and v is not None}
             common = {k: v for k, v in values.items() if k in COMMON and k != "out"}
             pipeline.run([name], out=folder, given=given, say=say, **common)
-            before, now = (json.loads((where / name / "metrics.json").read_text()) for where in (path, folder))
+            before, now = (_metrics(where, name) for where in (path, folder))
             differences += [f"{name}: {line}" for line in differing(untimed(before), untimed(now))]
         again = json.loads((folder / manifest.NAME).read_text())["notebooks"]
         other += [f"notebook {name} is another one now" for name, key in done.items() if again[name]["key"]["source"] != key["source"]]
         stays(bool(differences))
     return Verdict(f"metrics of {', '.join(done)}", tuple(differences), tuple(other))
+
+
+def _metrics(run: Path, name: str) -> Any:
+    """A notebook's ``metrics.json``, with paths in the run's folder as they are in any: what lies in it is not where it lies."""
+    text = (run / name / "metrics.json").read_text()
+    return json.loads(text.replace(json.dumps(f"{run}{os.sep}", ensure_ascii=False)[1:-1], ""))
 
 
 def _stage(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict:

@@ -48,6 +48,14 @@ TINY = dict(preset="described", device="cpu", smoke=True, modalities="joint,bone
 FULL = OSError(errno.ENOSPC, "No space left on device")
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Ctrl-C is heard here and in children, also where these tests run in the background, which shells start with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def motion(tmp_path_factory) -> Path:
     """24 generated clips, half of which train: three steps an epoch."""
@@ -678,7 +686,7 @@ for ask in (lambda: socket.create_connection(("192.0.2.1", 9)), lambda: socket.g
 
 def test_a_run_needs_no_network_and_is_verified(guarded, tmp_path):
     """`skelmm run`, then `skelmm verify` of it, both with all other machines out of reach; the manifest's ids are where they should be."""
-    out, chosen = tmp_path / "run", [] if LONG else ["--notebooks", "02", "-p", "modalities=joint,bone"]
+    out, chosen = tmp_path / "run", [] if LONG else ["--notebooks", "00,02", "-p", "modalities=joint,bone"]
     command = [sys.executable, "-m", "skelmm_core"]
     done = subprocess.run([*command, "run", "--smoke", "--device", "cpu", "--out", str(out), *chosen], env=guarded, capture_output=True,
                           text=True, timeout=600)  # fmt: skip
