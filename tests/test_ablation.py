@@ -18,7 +18,7 @@ from command_line import call
 
 from skelmm_core import clips, drawing, modalities, settings
 from skelmm_core.ablation import cells, claims, expected, grid, subsets, table
-from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.errors import DataError, SettingsError, TrainingError
 from skelmm_core.evaluation.metrics import accuracy
 from skelmm_core.experiment import Experiment
 from skelmm_core.sources import sample
@@ -395,3 +395,19 @@ def test_accuracy_is_of_the_clips(done):
     f = done[0][0].figures
     ones = cells.letters(f["right"]["joint"])
     assert accuracy(np.ones(len(ones)), ones) == pytest.approx(f["stream_linear"]["joint"])
+
+
+def test_a_recipe_that_diverges_is_named_and_the_others_go_on(base, monkeypatch):
+    """What fails at one seed has no row there; a mistake of another kind still stops the grid."""
+    chosen, said = cells.cells(base, grid.entries(base.settings, ("exchange",), short=True)[:2], [7]), []
+    monkeypatch.setattr(cells.Cell, "figures", None)
+
+    def compute(cell, finished):
+        if cell is chosen[0]:
+            raise TrainingError("the loss of motion is not finite at epoch 2")
+        monkeypatch.setattr(cells.Cell, "figures", {"process": cells._process(), "linear": 1.0, "knn": 2.0, "seconds": 3.0})
+        return True
+
+    monkeypatch.setattr(cells, "compute", compute)
+    assert cells.run(chosen, said.append) == 1
+    assert "without figures: the loss of motion is not finite" in said[0] and "linear 1.0 %" in said[1]

@@ -26,6 +26,7 @@ from skelmm_core.ablation import subsets
 from skelmm_core.ablation.claims import claimed
 from skelmm_core.ablation.grid import ADDED, BASE, Entry
 from skelmm_core.encoder import Branches
+from skelmm_core.errors import TrainingError
 from skelmm_core.evaluation import complexity
 from skelmm_core.evaluation.scores import Scores
 from skelmm_core.experiment import Experiment, Trained
@@ -109,6 +110,8 @@ def identity(exp: Experiment, entry: Entry) -> dict[str, Any]:
 def run(chosen: Iterable[Cell], say: Callable[[str], None] = lambda line: None) -> int:
     """Compute the cells that are missing, those that other processes work on last; how many were computed here.
 
+    A recipe that diverges at a seed has no figures there: it is named and left out, and the others go on.
+
     say: gets a line for each cell, as soon as it is there.
     """
     waiting = {cell.file: cell for cell in chosen if cell.figures is None}  # by file: some rows are the same cell
@@ -116,7 +119,13 @@ def run(chosen: Iterable[Cell], say: Callable[[str], None] = lambda line: None) 
     while waiting:
         before = len(waiting)
         for file, cell in list(waiting.items()):
-            if cell.figures is not None or compute(cell, finished):
+            try:
+                there = cell.figures is not None or compute(cell, finished)
+            except TrainingError as problem:
+                del waiting[file]
+                say(f"{total - len(waiting)}/{total} seed {cell.seed}, {cell.entry.group}: {cell.entry.name}: without figures: {problem}")
+                continue
+            if there:
                 done = cell.figures
                 computed += done["process"] == _process()
                 del waiting[file]
