@@ -1,6 +1,7 @@
 """What skelmm's speed is measured by: `python -m benchmarks` runs the modules of `MODULES` and ends in a table.
 
-Each has a function ``measure(quick) -> list[Row]`` that compares a plain way with ours, on this machine and in one run.
+Each has a function ``measure(toy, rounds) -> list[Row]`` that compares a plain way with ours, on this machine and in one run. toy: sizes
+whose figures mean nothing. rounds: pairs of runs, where a part makes several; None: as many as it has time for.
 """
 
 from __future__ import annotations
@@ -15,13 +16,14 @@ MODULES = {
     "parsing": "benchmarks.parsing",
     "probing": "benchmarks.probing",
     "steps": "benchmarks.steps",
+    "streaming": "benchmarks.streaming",
 }
 
 
 @dataclass(frozen=True)
 class Row:
     """Seconds that the plain way and ours take for the same. goal: times that ours should be faster, None where nothing is promised or
-    this machine, or a quick run, can't tell. ratio: the median of the ratios of pairs that ran one after the other. limit: seconds that
+    this machine, or a toy run, can't tell. ratio: the median of the ratios of pairs that ran one after the other. limit: seconds that
     ours may take."""
 
     name: str
@@ -42,6 +44,11 @@ class Row:
 
 
 HEAD = f"{'name':<44} {'plain_s':>10} {'fast_s':>10} {'ratio':>7} {'goal':>5}"
+
+
+def sized(size: dict, rounds: int | None) -> dict:
+    """A size with another number of rounds, if one is given."""
+    return size if rounds is None else size | {"rounds": rounds}
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The goals on one large GPU, ready for whoever has one: whole steps against the plain way, the share of the roofline, a whole run.
 
     python -m benchmarks.card                  an NVIDIA card of 80 GB or more, ten minutes; adds to benchmarks/results/benchmarks.json
-    python -m benchmarks.card --quick          at toy size on any device: does it run? Nothing is promised then, and nothing written
+    python -m benchmarks.card --toy          at toy size on any device: does it run? Nothing is promised then, and nothing written
 
 Six modalities, 16 channels, 50 frames, K = 32768, N = 128, 18 % of the clips with a second body. The plain way runs in eager float32.
 
@@ -27,7 +27,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
 
 from benchmarks import HEAD, Row
-from benchmarks.steps import QUICK, TWO, fast_steps, plain_steps
+from benchmarks.steps import TOY, TWO, fast_steps, plain_steps
 from skelmm_core import manifest
 
 FULL = dict(batch=128, queue=32768, hidden=16, features=256, rounds=3)
@@ -74,13 +74,13 @@ def roofline(step: Callable[[], float], ceilings: dict[torch.dtype | str, float]
     return sum(max(work / ceilings.get(kind, fallback), moved / ceilings["copy"]) for work, moved, kind in products.found)
 
 
-def measure(quick: bool = False) -> list[Row]:
+def measure(toy: bool = False) -> list[Row]:
     """For each stage a row against the plain way and one against the roofline (its seconds in the first column); then a whole run."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if device.type == "cpu" and not quick:
-        raise SystemExit("no CUDA device here: the goals on a GPU can't be measured; `--quick` tries the command at toy size")
-    size, goal = (QUICK, None) if quick else (FULL, FASTER)
-    ceilings = rates(device, 512 if quick else 8192)
+    if device.type == "cpu" and not toy:
+        raise SystemExit("no CUDA device here: the goals on a GPU can't be measured; `--toy` tries the command at toy size")
+    size, goal = (TOY, None) if toy else (FULL, FASTER)
+    ceilings = rates(device, 512 if toy else 8192)
     rows, seconds = [], {}
     for stage in (1, 2, 3):
         plain, fast = plain_steps(stage, size, TWO), fast_steps(stage, size, TWO)
@@ -88,16 +88,16 @@ def measure(quick: bool = False) -> list[Row]:
         for step in (plain, fast):
             step()  # to warm up
         pairs = [[_seconds(step, device) for step in (plain, fast)] for _ in range(size["rounds"])]
-        count = 2 if quick else STEPS // 2
+        count = 2 if toy else STEPS // 2
         seconds[stage] = statistics.fmean(_seconds(fast, device) for _ in range(count))
         name = f"{device.type}, stage {stage}, N={size['batch']}"
         rows.append(Row(f"{name}, step", *(statistics.median(c) for c in zip(*pairs, strict=True)),
                         statistics.median(a / b for a, b in pairs), goal))  # fmt: skip
-        rows.append(Row(f"{name}, share of roofline", least, seconds[stage], least / seconds[stage], None if quick else SHARE))
+        rows.append(Row(f"{name}, share of roofline", least, seconds[stage], least / seconds[stage], None if toy else SHARE))
     run = TRAIN // size["batch"] * EPOCHS / 2 * (seconds[1] + seconds[2])
-    note = f"from {2 if quick else STEPS // 2} steps of each stage; the limit is for a batch of 128"
+    note = f"from {2 if toy else STEPS // 2} steps of each stage; the limit is for a batch of 128"
     name = f"{device.type}, {EPOCHS} epochs of {TRAIN} clips"
-    rows.append(Row(name, float("nan"), run, float("nan"), None, note, None if quick else 60 * MINUTES))
+    rows.append(Row(name, float("nan"), run, float("nan"), None, note, None if toy else 60 * MINUTES))
     return rows
 
 
@@ -116,14 +116,14 @@ def _seconds(run: Callable[[], object], device: torch.device) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="toy size")
+    parser.add_argument("--toy", action="store_true", help="toy size")
     args = parser.parse_args()
     code = manifest.git() or {}
-    rows = measure(args.quick)
+    rows = measure(args.toy)
     print(HEAD)
     for row in rows:
         print(row)
-    if not args.quick:
+    if not args.toy:
         from benchmarks.__main__ import write
 
         write(Path(__file__).parent / "results" / "benchmarks.json", rows, "python -m benchmarks.card", code)

@@ -22,7 +22,7 @@ from pathlib import Path
 RESULTS = Path(__file__).parent / "results" / "growth.json"
 BASE = dict(batch=16, queue=32768, modalities=6, frames=50, two=18, hidden=16)
 RANGES = {
-    "batch": (8, 16, 32, 64, 128), "queue": (1024, 8192, 32768, 131072), "modalities": (1, 2, 3, 6), "frames": (32, 50, 64, 128),
+    "batch": (8, 16, 32, 64, 128, 256), "queue": (1024, 8192, 32768, 131072), "modalities": (1, 2, 3, 6), "frames": (32, 50, 64, 128),
     "two": (0, 18, 50, 100), "hidden": (16, 32, 64),
 }  # fmt: skip
 TITLES = {
@@ -114,7 +114,9 @@ def main() -> None:
             if any(all(r[k] == v for k, v in size.items()) for r in rows):
                 continue
             words = [sys.executable, __file__, "--steps", str(args.steps), "--point", json.dumps(size)]
-            done = subprocess.run(words, capture_output=True, text=True, check=True)
+            done = subprocess.run(words, stdout=subprocess.PIPE, text=True)  # its errors are shown
+            if done.returncode:
+                sys.exit(f"{name} = {value} failed with exit code {done.returncode}; the points before it are kept")
             found = json.loads(done.stdout.splitlines()[-1])
             print(f"{name} = {value}: {found['seconds']:.2f} s, {found['mib']:.0f} MiB", flush=True)
             rows.append({**size, **found, **shared, "date": datetime.now(UTC).date().isoformat()})

@@ -20,13 +20,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from benchmarks import Row
+from benchmarks import Row, sized
 from skelmm_core import batches, frozen, modalities, onnx_file, settings
 from skelmm_core.encoder import Branches, Encoder, EncoderShape, initialise
 from skelmm_core.skeletons import NTU25
 
 FULL = dict(hidden=16, features=256, rounds=60)
-QUICK = dict(hidden=4, features=16, rounds=3)
+TOY = dict(hidden=4, features=16, rounds=3)
 MODELS = {"teacher": modalities.NAMES, "student": ("joint", "motion", "bone")}
 STUDENT_GOAL = 2.0  # times as fast as its teacher
 ONNX_GOAL = 1.0  # times as fast as the frozen encoders
@@ -66,13 +66,13 @@ def ways(size: dict, with_onnx: bool) -> dict[tuple[str, str], Way]:
     return made
 
 
-def measure(quick: bool = False) -> list[Row]:
-    size, with_onnx = QUICK if quick else FULL, not quick and all(map(importlib.util.find_spec, LIBRARIES))
+def measure(toy: bool = False, rounds: int | None = None) -> list[Row]:
+    size, with_onnx = sized(TOY if toy else FULL, rounds), not toy and all(map(importlib.util.find_spec, LIBRARIES))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         made = ways(size, with_onnx)
-        return [row for people in (1, 2) for row in _rows(_times(made, people, size["rounds"]), people, quick)]
+        return [row for people in (1, 2) for row in _rows(_times(made, people, size["rounds"]), people, toy)]
     finally:
         torch.set_num_threads(threads)
 
@@ -90,13 +90,13 @@ def _times(made: dict[tuple[str, str], Way], people: int, rounds: int) -> dict[t
     return {key: seconds[2:] for key, seconds in times.items()}
 
 
-def _rows(times: dict[tuple[str, str], list[float]], people: int, quick: bool) -> list[Row]:
+def _rows(times: dict[tuple[str, str], list[float]], people: int, toy: bool) -> list[Row]:
     clip = "1 body" if people == 1 else f"{people} bodies"
     median = {key: statistics.median(seconds) for key, seconds in times.items()}
 
     def row(name: str, slow: tuple[str, str], fast: tuple[str, str], goal: float | None = None, note: str = "") -> Row:
         ratio = statistics.median(a / b for a, b in zip(times[slow], times[fast], strict=True))
-        return Row(f"{name}, {clip}", median[slow], median[fast], ratio, None if quick else goal, note)
+        return Row(f"{name}, {clip}", median[slow], median[fast], ratio, None if toy else goal, note)
 
     kinds = [kind for model, kind in times if model == "teacher"]
     all_ms = ", ".join(f"{' '.join(key)} {1000 * median[key]:.2f} ({1000 * min(seconds):.2f})" for key, seconds in times.items())

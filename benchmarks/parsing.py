@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks import Row
+from benchmarks import Row, sized
 from skelmm_core import clips, manifest, sources
 from skelmm_core.reading import examine
 from skelmm_core.sources import ntu_text
@@ -93,11 +93,11 @@ def generate(folder: Path, different: int, files: int, seed: int = 0, mean: floa
 
 
 FULL = dict(different=240, files=NTU60, sample=60, rounds=3, mean=85)
-QUICK = dict(different=8, files=16, sample=8, rounds=1, mean=85)
+TOY = dict(different=8, files=16, sample=8, rounds=1, mean=85)
 
 
-def measure(quick: bool = False) -> list[Row]:
-    size = QUICK if quick else FULL
+def measure(toy: bool = False, rounds: int | None = None) -> list[Row]:
+    size = sized(TOY if toy else FULL, rounds)
     different, files, sample = size["different"], size["files"], size["sample"]
     with tempfile.TemporaryDirectory() as scratch:
         paths = generate(Path(scratch) / "raw", different, files, mean=size["mean"])
@@ -110,7 +110,7 @@ def measure(quick: bool = False) -> list[Row]:
             slow.append(_seconds(lambda some=some: [plain(p) for p in some]) / number)
             alone.append(_seconds(lambda some=some: [ntu_text.scene(Path(p).read_bytes(), p, 2) for p in some]) / number)
             whole.append(_seconds(lambda: sum(len(found) for found in examine(source))) / files)
-    return _rows(slow, alone, whole, mean, None if quick or manifest.cores() < 2 else GOAL)
+    return _rows(slow, alone, whole, mean, None if toy or manifest.cores() < 2 else GOAL)
 
 
 def _rows(slow: list[float], alone: list[float], whole: list[float], mean: float, goal: float | None) -> list[Row]:

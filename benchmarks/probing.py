@@ -22,7 +22,7 @@ from skelmm_core.evaluation.linear import linear_probe
 from skelmm_core.evaluation.tsne import tsne_map
 
 FULL = dict(train=40_091, test=16_487, map=40_000, classes=60)
-QUICK = dict(train=400, test=200, map=200, classes=6)
+TOY = dict(train=400, test=200, map=200, classes=6)
 WIDTH = 256
 SECONDS = 120.0  # for a map
 
@@ -38,13 +38,13 @@ def clusters(train: int, test: int, classes: int, seed: int = 0) -> tuple[torch.
     return x[:train], y[:train], x[train:], y[train:]
 
 
-def measure(quick: bool = False) -> list[Row]:
+def measure(toy: bool = False, rounds: int | None = None) -> list[Row]:
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    size = QUICK if quick else FULL
+    size = TOY if toy else FULL
     train, train_labels, test, test_labels = clusters(size["train"], size["test"], size["classes"])
-    s = settings.resolve("evaluate", "described", probe_epochs=2 if quick else 100)
+    s = settings.resolve("evaluate", "described", probe_epochs=2 if toy else 100)
     x, y = {"joint": train}, {"joint": test}
     pairs = {
         f"linear probe, {len(train)} clips": (
@@ -60,8 +60,8 @@ def measure(quick: bool = False) -> list[Row]:
     for name, (plain, ours) in pairs.items():
         (slow, a), (fast, b) = _timed(plain), _timed(ours)
         rows.append(Row(name, slow, fast, slow / fast, note=f"accuracy {100 * a:.1f} and {100 * b:.1f} %"))
-    taken, _ = _timed(lambda: tsne_map(train[: size["map"]], threads=manifest.cores(), iterations=50 if quick else 500))
-    promised = SECONDS if not quick and manifest.cores() >= 2 else None
+    taken, _ = _timed(lambda: tsne_map(train[: size["map"]], threads=manifest.cores(), iterations=50 if toy else 500))
+    promised = SECONDS if not toy and manifest.cores() >= 2 else None
     rows.append(Row(f"t-SNE, {min(size['map'], len(train))} points", float("nan"), taken, float("nan"), limit=promised))
     return rows
 

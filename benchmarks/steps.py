@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import Row, plain, watched
+from benchmarks import Row, plain, sized, watched
 from skelmm_core import batches, manifest, modalities, settings
 from skelmm_core.experiment import choose_device, make_fabric
 from skelmm_core.skeletons import NTU25
@@ -32,7 +32,7 @@ from skelmm_core.stages.distill import Distillation
 from skelmm_core.stages.loop import Loop
 
 FULL = dict(batch=32, queue=32768, hidden=16, features=256, rounds=3)
-QUICK = dict(batch=4, queue=64, hidden=4, features=16, rounds=1)
+TOY = dict(batch=4, queue=64, hidden=4, features=16, rounds=1)
 TWO = 0.18  # share of clips with a second body
 GOALS = {TWO: 4.0, 0.0: 2.5}  # times, on two cores
 MEMORY_GOAL = 4.0
@@ -97,9 +97,9 @@ def fast_steps(stage: int, size: dict, two: float, precision: str = "auto") -> C
 WAYS = {"plain": plain_steps, "fast": fast_steps}
 
 
-def measure(quick: bool = False) -> list[Row]:
-    size = QUICK if quick else FULL
-    promised = not quick and manifest.cores() >= 2 and not torch.cuda.is_available()
+def measure(toy: bool = False, rounds: int | None = None) -> list[Row]:
+    size = sized(TOY if toy else FULL, rounds)
+    promised = not toy and manifest.cores() >= 2 and not torch.cuda.is_available()
     rows = []
     for two in (TWO, 0.0):
         for stage in (1, 2, 3):
@@ -111,7 +111,7 @@ def measure(quick: bool = False) -> list[Row]:
             name = f"step, stage {stage}, N={size['batch']}, {'18 % two bodies' if two else 'one body'}"
             ratio = statistics.median(a / b for a, b in pairs)
             rows.append(Row(name, slow, fast, ratio, GOALS[two] if promised else None))
-    used = {way: _own_process(way, 2, quick) for way in WAYS}
+    used = {way: _own_process(way, 2, toy) for way in WAYS}
     note = f"MiB beyond weights and queues: plain {used['plain']:.0f}, fast {used['fast']:.0f} (the columns are GiB)"
     gib = [used[way] / 1024 for way in ("plain", "fast")]
     rows.append(Row(f"peak memory, stage 2, N={size['batch']}", *gib, gib[0] / gib[1], MEMORY_GOAL if promised else None, note))
@@ -127,8 +127,8 @@ def memory(way: str, stage: int, size: dict, steps: int = 2) -> float:
     return most()
 
 
-def _own_process(way: str, stage: int, quick: bool) -> float:
-    words = [sys.executable, "-m", "benchmarks.steps", "--memory", way, "--stage", str(stage)] + ["--quick"] * quick
+def _own_process(way: str, stage: int, toy: bool) -> float:
+    words = [sys.executable, "-m", "benchmarks.steps", "--memory", way, "--stage", str(stage)] + ["--toy"] * toy
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=Path(__file__).resolve().parents[1])
     return float(done.stdout.split()[-1])
 
@@ -143,6 +143,6 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--memory", choices=WAYS, required=True, help="which way")
     parser.add_argument("--stage", type=int, choices=(1, 2, 3), default=2)
-    parser.add_argument("--quick", action="store_true", help="toy size")
+    parser.add_argument("--toy", action="store_true", help="toy size")
     args = parser.parse_args()
-    print(memory(args.memory, args.stage, QUICK if args.quick else FULL))
+    print(memory(args.memory, args.stage, TOY if args.toy else FULL))

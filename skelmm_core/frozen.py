@@ -108,7 +108,7 @@ class FrozenEncoder(nn.Module):
         y = x.permute(0, 4, 2, 3, 1).reshape(n * m, t, v, c)
         if self.shape.bodies == "all":
             return self.encoded(y).view(n, m, -1).mean(dim=1)
-        present = x.abs().amax(dim=(1, 2, 3)) > 0  # (N, M)
+        present = (x != 0).flatten(1, 3).any(dim=1)  # (N, M)
         present = torch.cat([torch.ones_like(present[:, :1]), present[:, 1:]], dim=1)  # a clip always has a first body, however still
         rows = present.flatten().nonzero().squeeze(1)
         feature = self.encoded(y[rows])

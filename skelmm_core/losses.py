@@ -45,7 +45,7 @@ def ekem(q: Tensor, k: Tensor, queue: Tensor, temperature: float = 0.07, topk: i
     positive = (q * k).sum(-1) / temperature  # (S, N)
     pairs = list(combinations(range(len(q)), 2))
     parts = sums(q, queue, temperature, pairs, topk=topk)
-    a = [[_at(q[u], queue[u], parts.near[v]) for v in range(len(q))] for u in range(len(q))]  # (N, k) each
+    a = [_at(q[u], queue[u], parts.near) for u in range(len(q))]  # (S, N, k) each, of the columns that each branch finds near
     losses = [[] for _ in q]
     for both, (u, v) in zip(parts.both, pairs, strict=True):
         for x, y in ((u, v), (v, u)):
@@ -59,8 +59,14 @@ def _check_topk(topk: int, queue: Tensor) -> None:
 
 
 def _at(q: Tensor, queue: Tensor, columns: Tensor) -> Tensor:
-    """Similarities of q (N, D) to some columns (N, k) of a queue (D, K): (N, k)."""
-    return torch.einsum("nd,dnk->nk", q, queue[:, columns])
+    """Similarities of q (N, D) to some columns (..., N, k) of a queue (D, K): (..., N, k).
+
+    Few columns are gathered, D numbers each, which are kept for the gradient. Where they would be more than the whole row of K
+    similarities, the row is computed and looked up instead, and nothing but indices is kept.
+    """
+    if columns.shape[-1] * q.shape[-1] > queue.shape[-1]:
+        return (q @ queue).expand(*columns.shape[:-1], -1).gather(-1, columns)
+    return torch.einsum("nd,d...nk->...nk", q, queue[:, columns])
 
 
 def _mined(positive: Tensor, own: Tensor, both: Tensor, a_near: Tensor, b_near: Tensor, temperature: float) -> Tensor:
@@ -139,8 +145,6 @@ def relational_distillation(
     pairs = list(product(range(len(student)), range(len(teacher))))
     parts = sums(student, teacher_queue.unsqueeze(0), temperature, pairs, (teacher, seen), topk)
     b = [_at(teacher[v], seen[v], parts.near[v]) for v in range(len(teacher))]  # (N, k) each
-    terms = [
-        _mined(positive[e], parts.own[e], both, _at(student[e], teacher_queue, parts.near[v]), b[v], temperature)
-        for both, (e, v) in zip(parts.both, pairs, strict=True)
-    ]
+    n = [_at(e, teacher_queue, parts.near) for e in student]  # (S, N, k) each
+    terms = [_mined(positive[e], parts.own[e], both, n[e][v], b[v], temperature) for both, (e, v) in zip(parts.both, pairs, strict=True)]
     return torch.stack(terms).view(len(student), len(teacher)).mean(1)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,7 +45,7 @@ def measured(monkeypatch, tmp_path):
 
     def run(*rows: Row, words: tuple[str, ...] = ()):
         monkeypatch.setattr(__main__, "MODULES", {"parsing": "benchmarks.parsing"})
-        monkeypatch.setattr(benchmarks.parsing, "measure", lambda quick: list(rows))
+        monkeypatch.setattr(benchmarks.parsing, "measure", lambda toy, rounds: list(rows))
         target = tmp_path / "rows.json"
         code = __main__.main([*words, "--results", str(target)])
         return code, json.loads(target.read_text())
@@ -65,12 +69,51 @@ def test_rows_say_what_was_measured_where(measured):
     assert [(r["name"], r["ratio"]) for r in rows] == [("another", 2.0), ("a way", 40)]  # of one name the newest, others stay
 
 
-def test_quick_promises_nothing_and_writes_nothing(monkeypatch, tmp_path, capsys):
+def test_toy_size_promises_nothing_and_writes_nothing(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(__main__, "RESULTS", tmp_path / "none.json")
-    monkeypatch.setattr(parsing, "QUICK", dict(different=3, files=4, sample=2, rounds=1, mean=8))
-    assert __main__.main(["--quick"]) == 0 and not (tmp_path / "none.json").exists()
+    monkeypatch.setattr(parsing, "TOY", dict(different=3, files=4, sample=2, rounds=1, mean=8))
+    assert __main__.main(["--toy"]) == 0 and not list(tmp_path.iterdir())
     told = capsys.readouterr().out
     assert "NTU .skeleton" in told and "step, stage 3, N=4, one body" in told and "MISSED" not in told
+
+
+def test_quick_keeps_goals_and_sizes_and_makes_fewer_rounds(monkeypatch, tmp_path, capsys):
+    asked = []
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path / "benchmarks.json")
+    monkeypatch.setattr(parsing, "measure", lambda toy, rounds: asked.append((toy, rounds)) or [row(29, 30)])
+    assert __main__.main(["--quick", "parsing"]) == 1 and asked == [(False, __main__.ROUNDS["parsing"])]
+    found = json.loads((tmp_path / "quick.json").read_text())
+    assert len(found) == 1 and found[0]["goal"] == 30 and not (tmp_path / "benchmarks.json").exists()
+    assert "goals missed: a way" in capsys.readouterr().out
+
+
+def test_what_was_measured_is_kept_when_a_later_part_fails(monkeypatch, tmp_path):
+    def stopped(toy, rounds):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path / "benchmarks.json")
+    monkeypatch.setattr(parsing, "measure", lambda toy, rounds: [row(31, 30)])
+    monkeypatch.setattr(importlib.import_module("benchmarks.steps"), "measure", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        __main__.main(["parsing", "steps"])
+    assert [r["name"] for r in json.loads((tmp_path / "benchmarks.json").read_text())] == ["a way"]
+
+
+def test_an_unknown_benchmark_is_named(capsys):
+    with pytest.raises(SystemExit):
+        __main__.main(["steps", "parsin"])
+    assert "unknown benchmark 'parsin'; choose from inference, parsing" in capsys.readouterr().err
+
+
+SCRIPTS = [["benchmarks/growth.py"], ["benchmarks/step_time.py"], ["benchmarks/precision.py"], ["benchmarks/utd_mhad.py"]]
+PARTS = [["-m", f"benchmarks.{name}"] for name in ("formats", "hot_spots", "card", "steps")]
+
+
+@pytest.mark.parametrize("words", SCRIPTS + PARTS, ids=lambda words: words[-1])
+def test_every_command_starts_as_it_is_documented(words):
+    """A module of this folder must not hide one of the standard library's, as profile.py did."""
+    done = subprocess.run([sys.executable, *words, "--help"], capture_output=True, text=True, timeout=120, cwd=Path(__file__).parents[1])
+    assert done.returncode == 0 and "usage" in done.stdout, done.stderr
 
 
 def test_the_roofline_counts_arithmetic_and_bytes_of_products_and_their_gradients():
@@ -94,7 +137,7 @@ def test_the_roofline_is_the_larger_of_both_times():
 
 
 def test_the_benchmark_of_a_card_runs_at_toy_size_and_refuses_without_one():
-    rows = card.measure(quick=True)
+    rows = card.measure(toy=True)
     assert len(rows) == 7 and not any(row.missed for row in rows) and all(row.fast_s > 0 for row in rows)
     if not torch.cuda.is_available():
         with pytest.raises(SystemExit, match="no CUDA device"):

@@ -1,6 +1,6 @@
 """Where the time of a training step goes, the plain way and ours: the largest items of torch.profiler, by kind.
 
-    python -m benchmarks.profile --stage 2 --way plain        and --way fast
+    python -m benchmarks.hot_spots --stage 2 --way plain        and --way fast
 
 Names an operator with the shapes of its tensors; times are those of the operator itself, without what it calls.
 """
@@ -11,7 +11,7 @@ import argparse
 
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.steps import FULL, QUICK, TWO, WAYS
+from benchmarks.steps import FULL, TOY, TWO, WAYS
 
 
 def items(way: str, stage: int, size: dict) -> list[tuple[str, str, int, float]]:
@@ -30,9 +30,9 @@ def main() -> None:
     parser.add_argument("--stage", type=int, choices=(1, 2, 3), default=2)
     parser.add_argument("--way", choices=WAYS, default="fast")
     parser.add_argument("--rows", type=int, default=25, help="how many items")
-    parser.add_argument("--quick", action="store_true", help="toy size")
+    parser.add_argument("--toy", action="store_true", help="toy size")
     args = parser.parse_args()
-    found = items(args.way, args.stage, QUICK if args.quick else FULL)
+    found = items(args.way, args.stage, TOY if args.toy else FULL)
     total = sum(seconds for *_, seconds in found)
     by_name: dict[str, float] = {}
     for name, *_, seconds in found:
