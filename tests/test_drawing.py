@@ -430,3 +430,9 @@ def test_the_core_never_imports_drawing_libraries():
     code += "print([m for m in ('matplotlib', 'plotly', 'ipywidgets') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_dollars_in_a_title_are_dollars(tmp_path):
+    """A class may be named like broken mathematics, which matplotlib would refuse to set."""
+    figure = drawing.film_strip(np.random.default_rng(0).normal(size=(1, 20, 25, 3)), "ntu25", title="$x^{$")
+    figure.savefig(tmp_path / "strip.png")

@@ -12,10 +12,13 @@ from skelmm_core.audit import Audit, text
 from skelmm_core.clips import Clips
 from skelmm_core.drawing import audit as figures
 from skelmm_core.drawing.canvas import Picture
+from skelmm_core.drawing.explore_clips import playable
 from skelmm_core.drawing.palette import DPI
+from skelmm_core.drawing.strip import film_strip
 from skelmm_core.files import replacing
 
 ROWS = 200  # of a table; the JSON has all
+STRIPS = 2  # clips of a finding that are drawn
 
 
 def write(path: str | Path, audit: Audit, clips: Clips) -> Path:
@@ -34,7 +37,7 @@ def page(audit: Audit, clips: Clips) -> str:
         parts.append('<p class="note">Generated motion: nobody performed these clips.</p>')
     parts += _warnings(audit)
     parts += ["<h2>What the file holds</h2>", html.table(("what", "value"), (_row(line) for line in audit.opening[1:]))]
-    parts += ["<h2>What was found</h2>", html.table(("what", "value"), text.findings(audit)), *_worst(audit)]
+    parts += ["<h2>What was found</h2>", html.table(("what", "value"), text.findings(audit)), *_worst(audit, clips)]
     parts += ["<h2>Train and test</h2>", *_splits(audit)]
     parts += [html.figure(png(figure), caption) for figure, caption in drawn(audit, clips)]
     parts += ["<h2>What was left out</h2>", *_left_out(audit)]
@@ -87,8 +90,9 @@ def _warnings(audit: Audit) -> Iterator[str]:
     yield f'<div class="signs"><p><strong>Warnings</strong></p><ul>{items}</ul></div>'
 
 
-def _worst(audit: Audit) -> Iterator[str]:
-    """The clips to look at, folded."""
+def _worst(audit: Audit, clips: Clips) -> Iterator[str]:
+    """The clips to look at, folded, and the worst of them as film strips."""
+    numbers = {name: number for number, name in reversed(list(enumerate(clips.names)))}
     for title, finding, quantity in (
         ("frames without a body", audit.empty, "share"), ("no body at all", audit.vacant, "share"),
         ("frozen bodies", audit.frozen, "share"),
@@ -99,11 +103,22 @@ def _worst(audit: Audit) -> Iterator[str]:
             rows = [(name, text.percent(v) if quantity in ("share", "variation") else f"{v:.2f}", what) for name, v, what in finding.worst]
             of = f", the worst {len(rows)}" if len(rows) < finding.clips else ""
             table = html.table(("clip", quantity, ""), rows, numbers=(1,))
-            yield html.folded(f"{title}: {text.clips(finding.clips)}{of}", table)
+            shown = _strips(clips, [numbers[name] for name, *_ in finding.worst]) if finding is not audit.vacant else ""
+            yield html.folded(f"{title}: {text.clips(finding.clips)}{of}", shown + table)
     if audit.duplicates:
         yield html.folded(
             f"the same coordinates: {len(audit.duplicates)} groups", _some(("clips",), ((", ".join(g),) for g in audit.duplicates))
         )
+
+
+def _strips(clips: Clips, chosen: list[int]) -> str:
+    """Film strips of the first clips of a finding; of coordinates that can't be drawn none."""
+    strips = []
+    for number in playable(clips, chosen)[:STRIPS]:
+        label = clips.class_names[int(clips.labels[number])]
+        strip = film_strip(clips[number], clips.skeleton, frames=8, frame_rate=clips.frame_rate)
+        strips.append(html.figure(png(strip), f"{clips.names[number]} ({label})"))
+    return "".join(strips)
 
 
 def _splits(audit: Audit) -> Iterator[str]:

@@ -66,7 +66,8 @@ def explore(
     body: str = "both",
     limit: int = 200,
 ) -> Explorer:
-    """The player with dropdowns, for a live notebook; what needs neither a kernel nor ipywidgets from the network is `show`.
+    """The player with dropdowns, for a live notebook; what needs neither a kernel nor ipywidgets from the network is `show`, and, to
+    look through many clips, `browse`.
 
     Nothing waits, so a headless run goes straight through: the player is put into the `Output` as a value. Capturing what `display` shows
     instead makes nbclient, and with it papermill, wait for ever.

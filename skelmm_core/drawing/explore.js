@@ -1,0 +1,128 @@
+// The list of clips of explore_clips.py: filters, a list, and the player of player.js (`play`) for what is clicked, whose STYLE, `add` and
+// `choice` it shares. No library, nothing is loaded. `mountClips(data, id)` starts it; `matching` needs no page.
+
+function matching(data, asked) { // rows that pass: asked has a value or "" by column, from and to in frames, words of a name, playable
+  const words = asked.words.trim().toLowerCase(), rows = [];
+  data.numbers.forEach((number, row) => {
+    const passes =
+      data.columns.every((column) => asked[column.name] === "" || column.values[row] === +asked[column.name]) &&
+      data.frames[row] >= asked.from && data.frames[row] <= asked.to &&
+      (!asked.playable || number in data.stored) &&
+      (!words || `${number}: ${data.names[row]}`.toLowerCase().includes(words));
+    if (passes) rows.push(row);
+  });
+  const longer = { file: 0, shortest: 1, longest: -1 }[asked.order];
+  return longer ? rows.sort((a, b) => longer * (data.frames[a] - data.frames[b]) || a - b) : rows;
+}
+
+const CLIPS_STYLE = `${STYLE}
+.filters { display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: center } select { max-width: 200px }
+input[type=number], input[type=search] { font: inherit; border: 1px solid #bbb; border-radius: 4px; padding: 2px 4px; flex: none }
+input[type=number] { width: 64px } .count { margin: 8px 0 4px; font-weight: 600 }
+.both { display: flex; flex-wrap: wrap; gap: 12px } .list { flex: 1 1 300px; min-width: 0; max-height: 470px; overflow: auto;
+  border: 1px solid #ddd; border-radius: 4px } .stage { flex: 3 1 420px; min-width: 0 }
+.row { display: flex; gap: 8px; width: 100%; box-sizing: border-box; text-align: left; border: 0; border-bottom: 1px solid #eee; border-radius: 0;
+  background: none; padding: 3px 8px; cursor: pointer } .row b { font-weight: 600 } .row span { flex: 1; overflow-wrap: anywhere }
+.row i { all: unset; color: #555; font-size: 12px; white-space: nowrap } .row.far { color: #767676 } .row.far i { color: #767676 }
+.row[aria-pressed=true] { background: #cfe4f3 } .more { margin: 6px 8px } .empty { padding: 8px; color: #555 }
+`;
+
+const STEP = 100; // rows that are listed at a time
+
+function mountClips(data, id) {
+  for (const host of document.querySelectorAll(`[data-skelmm-clips="${id}"]`)) if (!host.shadowRoot) clipList(host, data);
+}
+
+function clipList(host, data) {
+  const root = host.attachShadow({ mode: "open" }), held = Object.keys(data.stored).length, many = data.numbers.length;
+  const clips = (n) => `${n} clip${n === 1 ? "" : "s"}`;
+  const shortest = data.frames.reduce((a, b) => Math.min(a, b)), longest = data.frames.reduce((a, b) => Math.max(a, b));
+
+  // the card
+  add(root, "style", {}, CLIPS_STYLE);
+  const card = add(root, "div", { class: "card", role: "group", "aria-label": `Clips: ${data.title}` });
+  if (data.heading) add(card, "h3", {}, data.heading);
+  const filters = add(card, "div", { class: "filters" }), selects = {};
+  for (const { name, words, values } of data.columns) {
+    const counts = new Map();
+    for (const value of values) counts.set(value, (counts.get(value) ?? 0) + 1);
+    selects[name] = choice(filters, name, [["", "all"], ...words.map(([value, word]) => [value, `${word} (${counts.get(value)})`])], "");
+  }
+  const number = (words, value) => add(add(filters, "label", {}, `${words} `), "input", {
+    type: "number", min: shortest, max: longest, value, "aria-label": words,
+  });
+  const from = number("frames from", shortest), to = number("to", longest);
+  const order = choice(filters, "order", [["file", "as in the file"], ["shortest", "shortest first"], ["longest", "longest first"]], "file");
+  const search = add(filters, "input", { type: "search", placeholder: "part of a name", "aria-label": "part of a name", size: 16 });
+  const tick = add(filters, "label"), playable = add(tick, "input", { type: "checkbox" });
+  tick.append(" only those that play here");
+  tick.hidden = held === many;
+  const again = add(filters, "button", { type: "button" }, "show all");
+  const count = add(card, "div", { class: "count", role: "status" });
+  const both = add(card, "div", { class: "both" }), list = add(both, "div", { class: "list" }), stage = add(both, "div", { class: "stage" });
+  const parts = [];
+  if (many < data.total) parts.push(`Listed: ${many} of the file's ${data.total} clips, taken in turn from the classes.`);
+  if (held < many) parts.push(`Of these, ${held} are packed into this page and play here (▶), taken in turn from the classes; the others, in grey, play in a live notebook.`);
+  add(card, "div", { class: "note" }, parts.join(" "));
+
+  let rows = [], shown = 0, chosen = -1;
+  const asked = () => ({
+    ...Object.fromEntries(Object.entries(selects).map(([name, select]) => [name, select.value])),
+    from: from.value === "" ? -Infinity : +from.value, to: to.value === "" ? Infinity : +to.value,
+    order: order.value, words: search.value, playable: playable.checked,
+  });
+  const wordsOf = (row) => data.columns.map(({ words, values }) => words.find(([value]) => value === values[row])[1]);
+
+  function more() {
+    list.querySelector(".more")?.remove();
+    for (const row of rows.slice(shown, shown + STEP)) {
+      const here = data.numbers[row] in data.stored, button = add(list, "button", { type: "button", class: `row${here ? "" : " far"}` });
+      const text = add(button, "span");
+      add(text, "b", {}, `${here ? "▶ " : ""}${data.numbers[row]}: ${data.names[row]}`);
+      add(text, "div", {}, wordsOf(row).join(", "));
+      add(button, "i", {}, `${data.frames[row]} frames, ${(data.frames[row] / data.rate).toFixed(1)} s`);
+      button.dataset.row = row;
+      button.setAttribute("aria-pressed", row === chosen);
+      button.onclick = () => choose(row);
+    }
+    shown = Math.min(shown + STEP, rows.length);
+    if (shown < rows.length) add(list, "button", { type: "button", class: "more" }, `${rows.length - shown} more`).onclick = more;
+  }
+  function filter() {
+    rows = matching(data, asked());
+    const here = rows.filter((row) => data.numbers[row] in data.stored).length;
+    count.textContent = `${rows.length} of ${clips(many)} match` + (held < many ? `, ${here} of them play here` : "");
+    list.textContent = "";
+    list.scrollTop = shown = 0;
+    if (rows.length) more();
+    else add(list, "div", { class: "empty" }, "No clip matches all of these.");
+  }
+  function choose(row) {
+    chosen = row;
+    for (const button of list.querySelectorAll(".row")) button.setAttribute("aria-pressed", +button.dataset.row === row);
+    stage.textContent = "";
+    const place = data.stored[data.numbers[row]];
+    if (place === undefined) {
+      const words = `Clip ${data.numbers[row]} is not in this page. In a live notebook it plays by drawing.show((clips, ${data.numbers[row]})).`;
+      return add(stage, "div", { class: "empty" }, words);
+    }
+    const clip = data.player.clips[place], note = data.notes[place];
+    play(add(stage, "div"), { ...data.player, clips: [clip], title: clip.title, heading: clip.title, notes: note ? [note] : [] });
+  }
+
+  for (const select of [...Object.values(selects), order]) select.onchange = filter;
+  for (const input of [from, to, search]) input.oninput = filter;
+  playable.onchange = filter;
+  again.onclick = () => {
+    for (const select of Object.values(selects)) select.value = "";
+    from.value = shortest;
+    to.value = longest;
+    order.value = "file";
+    search.value = "";
+    playable.checked = false;
+    filter();
+  };
+  card.addEventListener("keydown", (event) => event.stopPropagation()); // JupyterLab's shortcuts leave its keys alone
+  add(stage, "div", { class: "empty" }, "Choose a clip: it plays here.");
+  filter();
+}
