@@ -1,11 +1,18 @@
-"""Trained encoders as one safetensors file: weights, sizes, skeleton and settings; safe to open, needs nothing else of the run."""
+"""Trained encoders as one safetensors file: weights, sizes, skeleton and settings; safe to open, needs nothing else of the run.
+
+With linear classifiers, too, it can name classes (`predicting`). A digest of the whole file stands in its metadata and is verified by every
+reading.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,35 +27,83 @@ from skelmm_core.evaluation.features import Features, checked_labels, stacked
 from skelmm_core.evaluation.linear import fit, scaling
 from skelmm_core.files import refuse_foreign, replacing
 from skelmm_core.settings import Evaluate
-from skelmm_core.skeletons import Skeleton
+from skelmm_core.skeletons import SKELETONS, Skeleton
 
 FORMAT = "skelmm-encoders-1"
+UNSEALED = "sha256:" + 64 * "0"  # stands in a file's metadata where its digest will
+HEAD = "classifier."  # how the classifiers' tensors are named
+Classifiers = tuple[Tensor, Tensor]  # weight (S, F, classes), bias (S, 1, classes) of one linear classifier per branch
 
 
-def save(path: str | Path, branches: Branches, settings: Evaluate, role: str, title: str = "") -> None:
+def sealed(content: bytes) -> bytes:
+    """A file's content with the sha256 of `content` in the place of `UNSEALED`."""
+    return content.replace(UNSEALED.encode(), f"sha256:{hashlib.sha256(content).hexdigest()}".encode())
+
+
+def check_seal(content: bytes, seal: str, path: Path) -> None:
+    """Raise `CheckpointError` where `content` is not what `sealed` made; seal: what its metadata say, "" in a file older than seals."""
+    if seal and f"sha256:{hashlib.sha256(content.replace(seal.encode(), UNSEALED.encode())).hexdigest()}" != seal:
+        raise CheckpointError(
+            f"'{path}' is not as it was written: its content does not have the sha256 that it names; copy it again, or export it again"
+        )
+
+
+def check_skeleton(path: str | Path, made_for: Skeleton, found: Skeleton) -> None:
+    """Raise `CheckpointError`, saying what to do, where the encoders of the file at `path` were made for other joints than `found`."""
+    if made_for != found:
+        advice = f"map the clips with --skeleton {made_for.name}, or " if made_for.name in SKELETONS else ""
+        raise CheckpointError(
+            f"'{path}' was trained on skeleton '{made_for.name}' ({len(made_for)} joints), "
+            f"the clips have '{found.name}' ({len(found)}); {advice}export encoders that were trained on '{found.name}'"
+        )
+
+
+def save(
+    path: str | Path,
+    branches: Branches,
+    settings: Evaluate,
+    role: str,
+    title: str = "",
+    bodies: int = 2,
+    classifiers: Classifiers | None = None,
+    classes: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
+) -> None:
     """Write encoders and verify that the file gives the same weights back.
 
-    Args: role: ``"teacher"`` or ``"student"``. title: of the data that they were trained on.
+    Args:
+        role: ``"teacher"`` or ``"student"``. title: of the data that they were trained on.
+        bodies: room for bodies in these data, 1 or 2.
+        classifiers: of features as the settings read them out. classes: their names.
+        data: more about the data, as JSON can hold it.
+
     Raises `CheckpointError` for a file at `path` that is not one of exported encoders, and a disk that is full or read-only.
     """
     path, first = Path(path), next(iter(branches.values()))
+    if (0 if classifiers is None else classifiers[0].shape[-1]) != len(classes):
+        raise DataError(f"expected the name of every class that the classifiers tell apart, found {len(classes)}")
     refuse_foreign(path, FORMAT, CheckpointError)
     metadata = {
         "format": FORMAT, "role": role, "trained_on": title, "modalities": json.dumps(list(branches)),
         "settings": json.dumps(dataclasses.asdict(settings)), "shape": json.dumps(dataclasses.asdict(first.shape)),
         "head_width": str(first.head[0].out_features),
-        "skeleton": json.dumps(first.skeleton.to_dict()), "versions": json.dumps(checkpoints.versions()),
+        "skeleton": json.dumps(first.skeleton.to_dict()), "versions": json.dumps(checkpoints.versions()), "bodies": str(bodies),
+        "classes": json.dumps(list(classes)), "data": json.dumps(dict(data or {})), "checksum": UNSEALED,
     }  # fmt: skip
-    state = {name: t.detach().cpu().contiguous() for name, t in branches.state_dict().items()}
+    state = {name: t.detach().cpu().contiguous() for name, t in (branches.state_dict() | _named(classifiers)).items()}
     with replacing(path, CheckpointError) as file:
-        file.write(save_tensors(state, metadata))
-    back, _ = load(path)
-    for name, tensor in back.state_dict().items():
+        file.write(sealed(save_tensors(state, metadata)))
+    back, _, heads = load_all(path)
+    for name, tensor in (back.state_dict() | _named(heads)).items():
         if not torch.equal(tensor, state[name]):
             raise CheckpointError(f"'{path}' gives other numbers back than were written (first: {name}); is the disk sound?")
 
 
-def classifiers(features: Features, labels: Tensor, classes: int, settings: Evaluate) -> tuple[Tensor, Tensor]:
+def _named(classifiers: Classifiers | None) -> dict[str, Tensor]:
+    return {} if classifiers is None else dict(zip((f"{HEAD}weight", f"{HEAD}bias"), classifiers, strict=True))
+
+
+def classifiers(features: Features, labels: Tensor, classes: int, settings: Evaluate) -> Classifiers:
     """One linear classifier per stream of frozen features (name -> (N, F)), trained as those of the linear probe's headline figure.
 
     Returns: weight (S, F, classes), bias (S, 1, classes), for features as they are: the probe's standardisation is inside.
@@ -63,11 +118,24 @@ def classifiers(features: Features, labels: Tensor, classes: int, settings: Eval
     return weight, bias - mean @ weight
 
 
-def load(path: str | Path) -> tuple[Branches, dict]:
-    """Encoders by modality, in eval mode on the CPU, and what the file says about them (role, trained_on, settings, versions).
+def behind(classifiers: Classifiers, mean: Tensor, matrix: Tensor) -> Classifiers:
+    """Classifiers that do for features x what `classifiers` do for ``(x - mean) @ matrix`` (`evaluation.whitening`)."""
+    weight, bias = (part.double() for part in classifiers)
+    weight = matrix.double() @ weight
+    return weight.float(), (bias - mean.double() @ weight).float()
 
-    Raises `CheckpointError` for a file that is missing, torn or of another kind.
+
+def load(path: str | Path) -> tuple[Branches, dict]:
+    """Encoders by modality, in eval mode on the CPU, and what the file says about them (role, trained_on, settings, versions, and where it
+    is not older than that: bodies, classes, data).
+
+    Raises `CheckpointError` for a file that is missing, torn, changed since it was written, or of another kind.
     """
+    return load_all(path)[:2]
+
+
+def load_all(path: str | Path) -> tuple[Branches, dict, Classifiers | None]:
+    """What `load` gives, and the classifiers, None where the file has none."""
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no file with exported encoders at '{path}'; make one with `skelmm export STAGE FILE`")
@@ -78,13 +146,15 @@ def load(path: str | Path) -> tuple[Branches, dict]:
         metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
         if metadata.get("format") != FORMAT:
             raise CheckpointError(f"'{path}' is not a file of exported encoders ({FORMAT}); make one with `skelmm export STAGE FILE`")
+        check_seal(content, metadata.get("checksum", ""), path)
         shape, skeleton = EncoderShape(**json.loads(metadata["shape"])), Skeleton.from_dict(json.loads(metadata["skeleton"]))
         names, width = modalities.check_streams(json.loads(metadata["modalities"])), int(metadata["head_width"])
         about = {key: metadata[key] for key in ("role", "trained_on")} | {
-            key: json.loads(metadata[key]) for key in ("settings", "versions")
+            key: json.loads(metadata[key]) for key in ("settings", "versions", "bodies", "classes", "data") if key in metadata
         }
+        heads = (state.pop(f"{HEAD}weight"), state.pop(f"{HEAD}bias")) if about.get("classes") else None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, struct.error, DataError) as problem:
         raise CheckpointError(f"'{path}' can't be read as exported encoders; is it torn or of another kind? ({problem})") from problem
     branches = Branches({name: Encoder(skeleton, shape, 3 * len(name.split("+")), head_width=width) for name in names})
     checkpoints.load_weights(branches, state, str(path))
-    return branches.eval(), about
+    return branches.eval(), about, heads

@@ -12,10 +12,10 @@ import dataclasses
 import json
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 from skelmm_core import checkpoints, frozen
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, SettingsError
+from skelmm_core.export import UNSEALED, Classifiers, check_seal, sealed
 from skelmm_core.files import replacing
 from skelmm_core.settings import Evaluate
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 FORMAT = "skelmm-onnx-1"
 TOLERANCE = 1e-4  # of the largest value of an output
 LENGTHS = ((1, 1), (1, 2), (1, 40), (3, 71))  # clips and frames of the random numbers that a new file is tried on
-Classifiers = tuple[Tensor, Tensor]  # weight (S, features, classes), bias (S, 1, classes)
 
 
 def require() -> None:
@@ -68,11 +68,12 @@ def save(
     examples: Sequence[tuple[np.ndarray, Tensor]] = (),
     classifiers: Classifiers | None = None,
     classes: Sequence[str] = (),
+    data: Mapping[str, Any] | None = None,
 ) -> float:
     """Write encoders with their preparation, and verify that onnxruntime gives the same with the file.
 
     Args:
-        role, title: as in `export.save`.
+        role, title, data: as in `export.save`.
         bodies: room for bodies in the data, 1 or 2.
         examples: clips (M, T, V, 3) with the features (S, F) that the encoders have for them.
         classifiers: see `frozen.FromJoints`. classes: their names.
@@ -91,9 +92,10 @@ def save(
         "format": FORMAT, "role": role, "trained_on": title, "modalities": json.dumps(list(branches)),
         "settings": json.dumps(dataclasses.asdict(settings)), "skeleton": json.dumps(model.skeleton.to_dict()),
         "bodies": str(bodies), "classes": json.dumps(list(classes)), "versions": json.dumps(checkpoints.versions()),
-        "example": json.dumps(_outputs(model, example)["features"].flatten().tolist()),
+        "example": json.dumps(_outputs(model, example)["features"].flatten().tolist()), "data": json.dumps(dict(data or {})),
+        "checksum": UNSEALED,
     }  # fmt: skip
-    content = _graph(model, metadata)
+    content = sealed(_graph(model, metadata))
     with replacing(path, CheckpointError) as file:
         file.write(content)
         file.flush()
@@ -101,22 +103,24 @@ def save(
 
 
 def load(path: str | Path, threads: int | None = None) -> tuple[InferenceSession, dict]:
-    """A session of onnxruntime on the CPU, and what the file says: role, trained_on, modalities, settings, skeleton, bodies, classes and
-    versions.
+    """A session of onnxruntime on the CPU, and what the file says: role, trained_on, modalities, settings, skeleton, bodies, classes,
+    versions, and data where it is not older than that.
 
     `session.run(None, {"joints": clips})`, clips (N, M, T, V, 3) float32 with M from 1 to `bodies`. threads: CPU threads; None: all.
 
-    Raises: `CheckpointError` for a file that is missing, torn or of another kind, or that gives other numbers here than where it was
-        written; `SettingsError` without the libraries.
+    Raises: `CheckpointError` for a file that is missing, torn, changed since it was written or of another kind, or that gives other
+        numbers here than where it was written; `SettingsError` without the libraries.
     """
     require()
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no ONNX file at '{path}'; make one with `skelmm export STAGE FILE.onnx`")
-    opened = session(path.read_bytes(), path, threads)
+    content = path.read_bytes()
+    opened = session(content, path, threads)
     told, expected = about(opened, path)
     found = _run(opened, _random(0, 1, told["bodies"], 20, len(told["skeleton"]["joints"])))["features"]
     _compare(found.flatten(), np.array(expected, np.float32), f"'{path}', features of its own example")
+    check_seal(content, opened.get_modelmeta().custom_metadata_map.get("checksum", ""), path)
     return opened, told
 
 
@@ -142,6 +146,7 @@ def about(opened: InferenceSession, path: Path) -> tuple[dict, list[float]]:
         )
     try:
         told = {key: json.loads(found[key]) for key in ("modalities", "settings", "skeleton", "bodies", "classes", "versions", "example")}
+        told["data"] = json.loads(found.get("data", "{}"))
         return {key: found[key] for key in ("role", "trained_on")} | told, told.pop("example")
     except (KeyError, ValueError) as problem:
         raise CheckpointError(f"'{path}' has damaged metadata ({problem}); export it again") from problem

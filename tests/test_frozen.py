@@ -315,10 +315,10 @@ def test_without_the_libraries_the_extra_is_named(monkeypatch, tmp_path):
 def test_the_command_writes_by_suffix(libraries, motion, tmp_path, capsys):
     where = ["--data", str(motion.path), "--out", str(tmp_path / "out"), "--smoke", "--modalities", "joint", "--device", "cpu"]
     (tmp_path / "mine.onnx").write_text("mine")
-    for refused, words in (("mine.onnx", "is not a file that this command writes"), ("a.safetensors", "--classes needs a file")):
-        with pytest.raises(SystemExit):
-            cli.main(["export", "pretrain", str(tmp_path / refused), "--classes", *where])
-        assert words in capsys.readouterr().err and not list(tmp_path.glob("out/stages/pretrain-*")), "before anything is trained"
+    with pytest.raises(SystemExit):
+        cli.main(["export", "pretrain", str(tmp_path / "mine.onnx"), "--classes", *where])
+    shown = capsys.readouterr().err
+    assert "is not a file that this command writes" in shown and not list(tmp_path.glob("out/stages/pretrain-*")), "before it is trained"
     cli.main(["export", "pretrain", str(tmp_path / "new.onnx"), "--classes", *where])
     assert "teacher, joint, 17 classes" in (shown := capsys.readouterr().out) and "and 8 clips" in shown
     session, about = onnx_file.load(tmp_path / "new.onnx")

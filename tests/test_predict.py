@@ -1,0 +1,201 @@
+"""`skelmm predict`: the classes that the linear probe gives, by either kind of file, for clips and for raw data."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from command_line import call, refused
+from little_files import folder, one_of_each_class
+
+from skelmm_core import batches, clips, export, modalities, predicting, settings, skeletons, sources, stage_commands
+from skelmm_core.encoder import Branches, Encoder, EncoderShape, initialise
+from skelmm_core.errors import CheckpointError, DataError
+from skelmm_core.evaluation.linear import linear_probe
+from skelmm_core.experiment import Experiment
+from skelmm_core.recordings import Recording, Source, as_given
+from skelmm_core.skeletons import COCO17, KINECT20, NTU25
+from skelmm_core.sources import sample
+
+TINY = ("--smoke", "--modalities", "joint,bone", "--device", "cpu")
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory) -> clips.Clips:
+    path = tmp_path_factory.mktemp("clips") / "motion.clips"
+    clips.write(path, sample.read(performers=4, repetitions=1, cameras=1))
+    return clips.open_clips(path)
+
+
+def model_for(skeleton, bodies: str = "all", room: int = 2, **changes) -> tuple[predicting.Model, Branches, export.Classifiers]:
+    """Three classes by random encoders and classifiers."""
+    s = settings.resolve("distill", "small", frames=12, bodies=bodies, modalities="joint,bone", **changes)
+    branches = Branches({name: Encoder(skeleton, EncoderShape(2, 8, 4, bodies=bodies)) for name in s.names}).eval()
+    rng = torch.Generator().manual_seed(1)
+    initialise(branches, "scaled", rng)
+    width = 8 * (1 + s.segments * (s.segments > 1))
+    heads = torch.randn(2, width, 3, generator=rng), torch.randn(2, 1, 3, generator=rng)
+    return predicting.of_branches(branches, heads, "abc", room, s), branches, heads
+
+
+def slow(branches: Branches, heads: export.Classifiers, s, data: clips.Clips, row: int, room: int) -> np.ndarray:
+    """Probabilities of one clip, stream by stream, from what `batches.load` prepares."""
+    weights = skeletons.mapping(data.skeleton, next(iter(branches.values())).skeleton)
+    target = next(iter(branches.values())).skeleton
+    assert weights.shape == (len(target), len(data.skeleton))
+    prepared = batches.load(data, np.array([row]), s.frames, target, s.view, smooth=s.smooth).joints[..., :room]
+    computed = modalities.compute(
+        prepared, torch.tensor([data.frames[row]]), target, ("joint", "bone"), "described" if s.unit_axis else "published"
+    )
+    logits = []
+    with torch.no_grad():
+        for name, weight, bias in zip(branches, *heads, strict=True):
+            feature = branches[name].feature(computed[name], s.segments)[0]
+            logits.append(feature @ weight + bias[0])
+    e = np.exp(np.mean([x.double().numpy() for x in logits], axis=0))
+    return e / e.sum()
+
+
+@pytest.mark.parametrize("bodies", ["all", "present"])
+@pytest.mark.parametrize("segments", [1, 2])
+def test_probabilities_are_the_softmax_of_mean_logits(motion, bodies, segments):
+    model, branches, heads = model_for(NTU25, bodies, segments=segments)
+    rows = [*np.flatnonzero(motion.bodies == 2)[:3], *range(5)]
+    found = predicting.predict(model, motion, rows)
+    for row, probabilities in zip(rows, found, strict=True):
+        np.testing.assert_allclose(probabilities, slow(branches, heads, model.settings, motion, row, 2), atol=1e-5)
+    assert np.ptp(found, axis=0).max() > 0.01, "clips differ by a thousand times the tolerance"
+
+
+def test_other_joints_are_mapped_or_refused(motion):
+    model, branches, heads = model_for(KINECT20, "present")
+    with pytest.raises(CheckpointError, match="'kinect20' \\(20 joints\\).*'ntu25' \\(25\\).*--skeleton kinect20"):
+        predicting.predict(model, motion, [0])
+    found = predicting.predict(model, motion, [0, 1], "kinect20")
+    np.testing.assert_allclose(found[1], slow(branches, heads, model.settings, motion, 1, 2), atol=1e-5)
+    mapped = replace(model.settings, skeleton="kinect20")  # a model that was trained on mapped clips maps by itself
+    model.settings = mapped
+    assert np.array_equal(predicting.predict(model, motion, [0, 1]), found)
+
+
+def test_joints_in_an_image(tmp_path):
+    rng = np.random.default_rng(0)
+    joints = [np.abs(rng.normal(size=(1, 9 + i, 17, 3))).astype("f4") * (rng.random((1, 9 + i, 17, 1)) < 0.9) for i in range(4)]
+    recordings = [Recording(x.astype("f4"), i % 2, f"clip {i}", subject=1 + i // 2) for i, x in enumerate(joints)]
+    clips.write(tmp_path / "a.clips", Source("poses", COCO17, ("a", "d"), 30.0, "", "0" * 64, recordings, as_given), progress=False)
+    data = clips.open_clips(tmp_path / "a.clips")
+    model, branches, heads = model_for(COCO17, "present")
+    found = predicting.predict(model, data, range(4))
+    for row in range(4):
+        np.testing.assert_allclose(found[row], slow(branches, heads, model.settings, data, row, 1), atol=1e-5)
+
+
+def test_more_bodies_than_there_is_room_for(motion):
+    model, _, _ = model_for(NTU25, "all", room=1)
+    two = int(np.flatnonzero(motion.bodies == 2)[0])
+    with pytest.raises(DataError, match=f"clip '{motion.names[two]}' has 2 bodies, 'model' was trained on clips of 1"):
+        predicting.predict(model, motion, [two])
+    for shape in ((2, 9, 25, 3), (1, 0, 25, 3), (1, 9, 20, 3), (9, 25, 3)):
+        with pytest.raises(DataError, match="'model' takes clips .* from 1 to 1, found"):
+            model.probabilities(np.zeros(shape))
+
+
+def test_agreement_goes_by_name():
+    model = SimpleNamespace(classes=("walk", "run", "sit"))
+    data = SimpleNamespace(class_names=("sit", "fly", "walk"), labels=np.array([0, 1, 2, 2]))
+    found = predicting.agreement(model, data, range(4), [2, 0, 0, 1])
+    assert (found.right, found.known, found.clips) == (2, 3, 4)
+    assert str(found) == "66.7 % of 3 clips right; the classes of 1 others are unknown to the model"
+    data.class_names = "def"
+    assert "no accuracy: none of the 4 clips" in str(predicting.agreement(model, data, range(4), [2, 0, 0, 1]))
+
+
+@pytest.mark.parametrize("changes", [{}, {"whiten": 6}, {"probe_fusion": "joint", "segments": 2, "whiten": 6}])
+def test_exported_classifiers_are_those_of_the_probe(motion, changes, tmp_path):
+    exp = Experiment(motion.path, tmp_path, "small", "cpu", True, modalities="joint,bone", protocol="odd-even-subjects", **changes)
+    branches, s = exp.untrained(), exp.settings
+    train, test = exp.features(branches)
+    probe = linear_probe(train, exp.train.labels, test, exp.test.labels, 17, s, s.probe_fusion, s.probe_standardise)
+    export.save(tmp_path / "a.safetensors", branches, s, "teacher", "", 2, stage_commands.classifiers(exp, branches), motion.class_names)
+    found = predicting.predict(predicting.load(tmp_path / "a.safetensors"), motion, exp.split.test)
+    np.testing.assert_allclose(found, torch.from_numpy(probe.logits).double().softmax(1).numpy(), atol=1e-4)
+
+
+# The command
+
+
+@pytest.fixture(scope="module")
+def models(motion, tmp_path_factory) -> Path:
+    """A folder with a teacher as safetensors and, where its libraries are there, as ONNX."""
+    from skelmm_core import cli
+
+    made = tmp_path_factory.mktemp("models")
+    where = ["--data", str(motion.path), "--out", str(made / "out"), *TINY]
+    for name, more in (
+        ("t.safetensors", ["--classes"]),
+        ("t.onnx", ["--classes", "--no-metrics"]),
+        ("plain.safetensors", ["--no-metrics"]),
+    ):
+        if name.endswith(".onnx"):
+            for library in ("onnx", "onnxruntime", "onnxscript"):
+                pytest.importorskip(library, reason=f"{library} is not installed (pip install skelmm[onnx])")
+        cli.main(["export", "pretrain", str(made / name), *more, *where])
+    return made
+
+
+def table(path: Path) -> list[dict]:
+    return list(csv.DictReader(path.open()))
+
+
+def test_both_kinds_predict_what_the_card_promises(models, motion, capsys):
+    shown = {}
+    for kind in ("safetensors", "onnx"):
+        out = models / f"{kind}.csv"
+        shown[kind] = call(capsys, "predict", models / f"t.{kind}", motion.path, "--part", "test", "--out", out, "--top", 17)
+    ours, theirs = table(models / "safetensors.csv"), table(models / "onnx.csv")
+    assert len(ours) == 34 and [r["clip"] for r in ours] == [r["clip"] for r in theirs]
+    for a, b in zip(ours, theirs, strict=True):
+        values = [{r[f"class{end}"]: float(r[f"probability{end}"]) for end in ("", *(f"_{i}" for i in range(2, 18)))} for r in (a, b)]
+        assert values[0] == pytest.approx(values[1], abs=1e-4) and sum(values[0].values()) == pytest.approx(1, abs=1e-4)
+    card = (models / "t.safetensors.md").read_text()
+    percent = card.partition("fused (late) | ")[2].partition(" ")[0]
+    assert shown["safetensors"].startswith(f"{percent} % of 34 clips right\n") and shown["onnx"].startswith(percent)
+    assert "generated motion" in shown["onnx"] and "of these clips trained the model" not in shown["onnx"]
+    everything = call(capsys, "predict", models / "t.safetensors", motion.path, "--top", 2)
+    assert len([line for line in everything.splitlines() if line.count(" %") == 2]) == 68
+    assert "34 of these clips trained the model; --part test leaves them out" in everything
+
+
+def test_streams_are_played_and_timed(models, motion, capsys, tmp_path):
+    options = ("--part", "test", "--stream", 60, "--hop", 30, "--out", tmp_path / "a.csv")
+    shown = call(capsys, "predict", models / "t.safetensors", motion.path, *options)
+    expected = sum((int(motion.frames[i]) - 60) // 30 + 1 for i in np.flatnonzero(motion.subjects % 2 == 0))
+    rows = table(tmp_path / "a.csv")
+    assert len(rows) == expected and f"{expected} predictions, " in shown and "95th percentile" in shown and "frames per second" in shown
+    assert float(rows[0]["seconds"]) == pytest.approx(59 / 30, abs=1e-3)
+
+
+def test_raw_files_are_read_as_prepare_reads_them(models, tmp_path, capsys):
+    raw = folder(tmp_path / "raw", one_of_each_class(frames=9))
+    out = call(capsys, "predict", models / "t.safetensors", raw, "--out", tmp_path / "a.csv")
+    clips.write(tmp_path / "raw.clips", sources.read(raw), progress=False)
+    call(capsys, "predict", models / "t.safetensors", tmp_path / "raw.clips", "--out", tmp_path / "b.csv")
+    assert table(tmp_path / "a.csv") == table(tmp_path / "b.csv") and len(table(tmp_path / "a.csv")) == 4 and "accuracy" in out
+
+
+def test_what_can_not_be_predicted_is_told(models, motion, capsys, tmp_path):
+    name = models / "t.safetensors"
+    assert "skelmm export STAGE plain.safetensors --classes" in refused(capsys, "predict", models / "plain.safetensors", motion.path)
+    assert "no file with exported encoders" in refused(capsys, "predict", tmp_path / "no.safetensors", motion.path)
+    assert "did you mean 'test'" in refused(capsys, "predict", name, motion.path, "--part", "tets")
+    assert "say which part" in refused(capsys, "predict", name, motion.path, "--protocol", "subject == 1")
+    assert "give its window" in refused(capsys, "predict", name, motion.path, "--hop", 3)
+    assert "--top from 1" in refused(capsys, "predict", name, motion.path, "--top", 0)
+    (tmp_path / "mine.csv").write_text("name,age\n")
+    assert "is not a table that this command writes" in refused(capsys, "predict", name, motion.path, "--out", tmp_path / "mine.csv")
+    assert (tmp_path / "mine.csv").read_text() == "name,age\n"
