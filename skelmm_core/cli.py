@@ -158,6 +158,56 @@ def verify(run: Annotated[Path, Positional, arg(metavar="RUN")], keep: bool = Fa
         sys.exit(1)
 
 
+def report(
+    runs: Annotated[tuple[Path, ...], Positional, arg(metavar="RUN [RUN ...]")],
+    out: str = "",
+    device: str = "auto",
+) -> None:
+    """Compare finished runs, or look into one: figures, classes, confusions and the clips on which they disagree, as one HTML page.
+
+    Nothing is trained: each run's last stage (a student if there is one, else the teacher) is loaded by its manifest and scored.
+
+    Args:
+        runs: output folders of `run` or `train`; or folders of single stages in them, stages/NAME.
+        out: HTML file to write; empty: comparison.html in the first RUN.
+        device: auto, cpu, cuda or cuda:N.
+    """
+    from skelmm_core.side_by_side import command
+
+    print(command.report(runs, out, device))
+
+
+def predict(
+    model: Annotated[Path, Positional, arg(metavar="MODEL")],
+    clips: Annotated[Path, Positional, arg(metavar="CLIPS")],
+    out: str = "",
+    top: int = 3,
+    part: str = "all",
+    protocol: str = "",
+    skeleton: str = "",
+    stream: int = 0,
+    hop: int = 0,
+    format: str = "auto",
+) -> None:
+    """Name the class of every clip, by a file that `export --classes` wrote, and how many agree with the clips' labels; on the CPU.
+
+    Args:
+        model: .safetensors or .onnx file with classes.
+        clips: clips file, or data of any format that `prepare` reads.
+        out: CSV file to write, a line per clip; empty: lines are printed.
+        top: classes per clip, the most probable first.
+        part: all, train or test: which part of the protocol's split.
+        protocol: the split; empty: the one the model was trained with if these are the same clips, else their file's own.
+        skeleton: name of a skeleton to map the clips to; empty: as the model's settings say.
+        stream: play the clips as live frames and predict by the last so many of them, with latency; 0: whole clips.
+        hop: frames from one prediction of a stream to the next; 0: a quarter of the window.
+        format: of data that are no clips file; auto looks at the content.
+    """
+    from skelmm_core import predict_command
+
+    print(predict_command.predict(model, clips, out, top, part, protocol, skeleton, stream, hop, format))
+
+
 def ablate(
     groups: Annotated[tuple[str, ...], Positional, arg(metavar="GROUP")] = (),
     data: str = "sample",
@@ -216,7 +266,7 @@ def skeleton(
 
 COMMANDS: dict[str, Callable] = {
     "sample": sample, "download": download, "prepare": prepare, "info": info, "skeleton": skeleton, "run": run, "ablate": ablate,
-    "verify": verify,
+    "verify": verify, "report": report, "predict": predict,
 }  # fmt: skip
 STAGED = {  # commands of a stage, whose options are that stage's settings; see `stage_commands`
     "train": "Train one stage (pretrain, exchange or distill), with the stages that it builds on; goes on where it was interrupted.",

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import warnings
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable, Iterator, Set
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -26,6 +28,7 @@ from skelmm_core.encoder import Branches
 from skelmm_core.errors import SettingsError
 from skelmm_core.evaluation import features
 from skelmm_core.evaluation.scores import Scores, score
+from skelmm_core.evaluation.whitening import whitened
 from skelmm_core.files import replacing
 from skelmm_core.launch import launched
 from skelmm_core.settings import Distill
@@ -178,12 +181,18 @@ class Experiment:
         return encoders(s, self.train.skeleton, names, "query", shape_of(s)).to(self.fabric.device)
 
     def features(self, branches: Branches) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Frozen features of train and test clips in float32, name -> (N, F) on the CPU."""
-        branches.to(self.fabric.device)
-        return tuple(
-            {name: f.float().cpu() for name, f in features.extract(branches, part, self.settings.unit_axis).items()}
-            for part in (self.train, self.test)
-        )
+        """Frozen features of train and test clips in float32, name -> (N, F) on the CPU, read out as `segments` and `whiten` say."""
+        train, test = (self.extracted(branches, part, self.settings.segments) for part in (self.train, self.test))
+        return whitened(train, test, self.settings.whiten)
+
+    def embeddings(self, branches: Branches) -> dict[str, torch.Tensor]:
+        """What the projection heads make of the test clips, name -> (N, D) on the CPU."""
+        return features.embeddings(branches, self.extracted(branches, self.test))
+
+    def extracted(self, branches: Branches, part: Batches, segments: int = 1) -> dict[str, torch.Tensor]:
+        """Frozen features of some clips as `features.extract` gives them, on the CPU."""
+        found = features.extract(branches.to(self.fabric.device), part, self.settings.unit_axis, segments=segments)
+        return {name: f.float().cpu() for name, f in found.items()}
 
     def score(self, branches: Branches | tuple[dict, dict], names: Iterable[str] | None = None) -> Scores:
         """Linear probes and kNN of branches (or of features that were extracted before), train split -> test split."""
@@ -298,9 +307,22 @@ def make_fabric(device: str, precision: str) -> Fabric:
     device = choose_device(device)
     precision = choose_precision(device, precision)
     kind, _, number = device.partition(":")
-    if found.count > 1:
-        return processes.fabric(kind, precision, found)
-    return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)
+    with _unsaid("lightning_fabric.utilities.rank_zero"):  # a line about its precision for every Fabric; settings tell it
+        if found.count > 1:
+            return processes.fabric(kind, precision, found)
+        return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)
+
+
+@contextmanager
+def _unsaid(logger: str) -> Iterator[None]:
+    """Nothing below a warning is logged by this logger inside."""
+    log = logging.getLogger(logger)
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def _title(stage: str, s: settings.Evaluate) -> str:

@@ -12,6 +12,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from skelmm_core import drawing, manifest
+from skelmm_core import drawing, manifest, watching
 from skelmm_core.drawing.palette import label
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.evaluation.diagnosis import difference_error
@@ -206,6 +207,13 @@ class Session:
         drawing.save(figure, self.folder / "figures" / f"{name}.png")
         display(figure)
         return figure
+
+    def training(self, every: int = watching.EVERY) -> AbstractContextManager:
+        """A block in which stages are watched (`watching.Watch`): by curves with a button where somebody looks on, else by a line per look.
+
+        every: epochs between two looks; 0: none.
+        """
+        return drawing.live(self.exp, every) if every and interactive() else watching.watched(self.exp, every)
 
     def live(self, figure: Any) -> None:
         """Show a plotly figure that stays alive in the saved notebook."""

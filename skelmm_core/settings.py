@@ -35,7 +35,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 SETS = {"modalities": modalities.check_names, "students": modalities.check_streams}
 POSITIVE = (
     "epochs", "student_epochs", "batch", "queue", "lr", "temperature", "hidden", "features", "embedding", "topk",
-    "distillation_weight", "probe_epochs", "probe_lr", "probe_batch", "neighbours",
+    "distillation_weight", "probe_epochs", "probe_lr", "probe_batch", "neighbours", "segments",
 )  # fmt: skip
 RANGES: dict[str, tuple[float, float | None]] = {
     "seed": (0, 2**32 - 1), "frames": (3, None), "smooth": (0, 100),
@@ -54,6 +54,8 @@ class Evaluate:
     frames: int = 50  # T, frames that every clip is resampled to
     smooth: float = 0.0  # Gaussian smoothing along time before that: standard deviation in recorded frames; published: none
     view: str = "frame"  # normalisation of place and heading: "frame" by frame, as published, or once per "clip"
+    segments: int = 1  # parts of a clip's time over which frozen features are averaged, beside the whole; published: the whole alone
+    whiten: int = 0  # principal components of each stream's frozen features that are kept, all of one variance; 0: features as they are
     probe_epochs: int = 100  # linear probe: passes over the training clips
     probe_lr: float = 3.0  # linear probe: SGD learning rate; large because features are small
     probe_lr_drop: float = 0.8  # linear probe: share of the epochs after which lr falls to a tenth

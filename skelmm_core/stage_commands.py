@@ -18,7 +18,7 @@ import tyro
 from torch import Tensor
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from skelmm_core import processes, settings, skeletons
+from skelmm_core import processes, settings
 from skelmm_core.comparison import command as comparison
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, SettingsError, nearest
@@ -34,7 +34,8 @@ UNTRAINED = {"untrained": "Encoders as stage 1 starts them: what every trained r
 JSON = ("json", Annotated[bool, arg(help="print everything as JSON instead of a table")], dataclasses.field(default=False))
 EXAMPLES = 8  # test clips that an ONNX file is tried on
 _EXPORTED = "file to write: .safetensors, or .onnx with the preparation of raw coordinates inside (needs skelmm[onnx])"
-_CLASSES = "into an .onnx file, linear classifiers, too: trained on frozen features of the training clips, as the linear probe's are"
+_CLASSES = "linear classifiers, too, for `skelmm predict`: trained on frozen features of the training clips, as the linear probe's are"
+_METRICS = "figures of `skelmm evaluate STAGE` for the model card FILE.md, which take as long as that command"
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ def main(command: str, description: str, argv: Sequence[str]) -> None:
             [
                 ("file", Annotated[Path, Positional, arg(metavar="FILE", help=_EXPORTED)], dataclasses.field()),
                 ("classes", Annotated[bool, arg(help=_CLASSES)], dataclasses.field(default=False)),
+                ("metrics", Annotated[bool, arg(help=_METRICS)], dataclasses.field(default=True)),
             ],
             STAGES,
         ),
@@ -86,7 +88,7 @@ def main(command: str, description: str, argv: Sequence[str]) -> None:
         exp = experiment(options.where, dataclasses.asdict(options.settings), stage)
     if command == "evaluate" and comparison.wanted(options):
         return comparison.run(exp, stage, lambda e: branches_of(e, stage), options, argv)
-    return act(exp, stage, options)
+    return act(exp, stage, options, argv)
 
 
 def _parse(prog: str, description: str, kind: type[Evaluate], default: Evaluate, extra: list[tuple], argv: list[str]) -> Any:
@@ -102,7 +104,7 @@ def experiment(where: Where, overrides: dict[str, Any], stage: str = "pretrain")
     return exp
 
 
-def train(exp: Experiment, stage: str, options: Any) -> None:
+def train(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> None:
     trained = getattr(exp, stage)()
     last = trained.rows[-1]
     losses = ", ".join(f"{key.removeprefix('loss/')} {value:.3f}" for key, value in last.items() if key.startswith("loss/"))
@@ -118,13 +120,13 @@ def branches_of(exp: Experiment, stage: str) -> Branches:
     return model.students if stage == "distill" else model.query
 
 
-def evaluate(exp: Experiment, stage: str, options: Any) -> None:
+def evaluate(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> None:
     _print_scores(exp, stage, branches_of(exp, stage), options.json)
 
 
 def evaluate_file(argv: Sequence[str]) -> None:
     """`skelmm evaluate FILE.safetensors`: encoders that `export` wrote, on any data of their skeleton, or mapped to it (--transfer)."""
-    from skelmm_core.export import load
+    from skelmm_core.export import check_skeleton, load
 
     if not processes.part():
         return None
@@ -141,21 +143,15 @@ def evaluate_file(argv: Sequence[str]) -> None:
         exp = Experiment(options.transfer, where.out, where.preset, where.device, where.smoke, **given)
         return comparison.run(exp, name, lambda _: branches, options, argv, about["trained_on"] or "unknown")
     exp = experiment(options.where, given)
-    made_for, found = next(iter(branches.values())).skeleton, exp.train.skeleton
-    if made_for != found:
-        advice = f"map the clips with --skeleton {made_for.name}, or " if made_for.name in skeletons.SKELETONS else ""
-        raise CheckpointError(
-            f"'{argv[0]}' was trained on skeleton '{made_for.name}' ({len(made_for)} joints), "
-            f"the clips have '{found.name}' ({len(found)}); {advice}export encoders that were trained on '{found.name}'"
-        )
+    check_skeleton(argv[0], next(iter(branches.values())).skeleton, exp.train.skeleton)
     if comparison.wanted(options):
         return comparison.run(exp, name, lambda _: branches, options, argv)
     return _print_scores(exp, name, branches, options.json)
 
 
-def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool) -> None:
+def scored(exp: Experiment, name: str, branches: Branches) -> dict[str, Any]:
+    """What frozen encoders know beside what they must beat, what they cost and what may be wrong with them, as JSON can hold it."""
     from skelmm_core.evaluation import complexity
-    from skelmm_core.evaluation.features import embeddings
     from skelmm_core.evaluation.knn import raw_nearest
 
     features = exp.features(branches)
@@ -164,12 +160,18 @@ def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool)
         scores["untrained"] = exp.score(exp.untrained(branches.keys())).summary()
     raw = raw_nearest(exp.clips, exp.split).accuracy
     cost = complexity.measure(branches, len(exp.clips.class_names), exp.settings.frames, exp.train.joints.shape[-1])
-    signs = _signs(exp, name, scores, embeddings(branches, features[1]))
+    signs = _signs(exp, name, scores, exp.embeddings(branches))
+    data = {"title": exp.clips.title, "content": exp.clips.content, "protocol": exp.split.name}
+    told = {"data": data, "settings": dataclasses.asdict(exp.settings), "scores": scores, "raw_1nn": raw}
+    return {**told, "cost": dataclasses.asdict(cost), "signs_of_failure": signs}
+
+
+def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool) -> None:
+    told = scored(exp, name, branches)
     if as_json:
-        data = {"title": exp.clips.title, "content": exp.clips.content, "protocol": exp.split.name}
-        told = {"data": data, "settings": dataclasses.asdict(exp.settings), "scores": scores, "raw_1nn": raw}
-        print(json.dumps({**told, "cost": dataclasses.asdict(cost), "signs_of_failure": signs}, indent=1))
+        print(json.dumps(told, indent=1))
         return
+    scores, raw, cost, signs = told["scores"], told["raw_1nn"], told["cost"], told["signs_of_failure"]
     rows = [("percent of the test clips", "linear", f"{exp.settings.neighbours}-NN")]
     for title, found in scores.items():
         rows += [(f"{title}, fused ({found['fusion']})", f"{found['linear']:.1f}", f"{found['knn']:.1f}")]
@@ -178,7 +180,7 @@ def _print_scores(exp: Experiment, name: str, branches: Branches, as_json: bool)
     width = max(len(row[0]) for row in rows)
     print(f"{exp.clips.title}, protocol {exp.split.name}: {len(exp.split.train)} clips train, {len(exp.split.test)} test")
     print("\n".join(f"{label:<{width}}  {linear:>6}  {near:>6}" for label, linear, near in rows))
-    size = f"{cost.parameters / 1e6:.2f} million parameters, {cost.gflops:.2f} GFLOP and {cost.milliseconds:.1f} ms a clip"
+    size = f"{cost['parameters'] / 1e6:.2f} million parameters, {cost['gflops']:.2f} GFLOP and {cost['milliseconds']:.1f} ms a clip"
     print(f"{name}: {size} ({next(branches.parameters()).device}, one clip at a time, one thread)")
     if name != "untrained":
         print("\n".join(f"sign of failure: {sign}" for sign in signs) or "no sign of failure among those looked for")
@@ -200,48 +202,71 @@ def _signs(exp: Experiment, name: str, scores: dict[str, Any], embeddings: dict[
     )  # fmt: skip
 
 
-def export(exp: Experiment, stage: str, options: Any) -> None:
-    from skelmm_core.export import FORMAT, save
-    from skelmm_core.files import refuse_foreign
+def export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> None:
+    from skelmm_core import export, files, frozen, model_card, onnx_file
 
-    role = "student" if stage == "distill" else "teacher"
-    if options.file.suffix == ".onnx":
-        return _export_onnx(exp, stage, role, options.file, options.classes)
-    if options.classes:
-        raise SettingsError(f"--classes needs a file that ends in .onnx, found '{options.file}': a safetensors file holds encoders alone")
-    refuse_foreign(options.file, FORMAT, CheckpointError)  # before anything is trained
-    branches = branches_of(exp, stage)
-    save(options.file, branches, exp.settings, role, exp.clips.title)
-    print(f"{options.file}: {role}, {', '.join(branches)}; {options.file.stat().st_size / 2**20:.1f} MiB, read back and compared")
-    return None
+    role, file, s = "student" if stage == "distill" else "teacher", options.file, exp.settings
+    as_onnx = file.suffix == ".onnx"
+    if as_onnx:  # all of this before anything is trained
+        onnx_file.require()
+        onnx_file.refuse_foreign(file)
+        frozen.check(exp.train.skeleton)
+        if options.classes and s.segments > 1:
+            raise SettingsError(f"an .onnx file can't classify by {s.segments} segments: export with --segments 1, or a .safetensors file")
+    else:
+        files.refuse_foreign(file, export.FORMAT, CheckpointError)
+    model_card.refuse_foreign(file)
+    branches, names = branches_of(exp, stage), exp.clips.class_names if options.classes else ()
+    weights, data, bodies = classifiers(exp, branches) if options.classes else None, facts(exp), exp.train.joints.shape[-1]
+    shared = dict(title=exp.clips.title, bodies=bodies, classifiers=weights, classes=names, data=data)
+    if as_onnx:
+        examples = _examples(exp, branches)
+        difference = onnx_file.save(file, branches, s, role, examples=examples, **shared)
+        verified = f"onnxruntime differs by at most {difference:.0e} of the largest value on random numbers and {len(examples)} clips"
+    else:
+        export.save(file, branches, s, role, **shared)
+        verified = "read back and compared"
+    results = scored(exp, stage, branches) if options.metrics else None
+    known = settings.narrow(s, stage)
+    preset = dataclasses.asdict(settings.resolve(stage, exp.preset, exp.smoke))
+    card = model_card.write(file, model_card.Facts(
+        stage, role, tuple(branches), exp.train.skeleton, bodies, names, data, exp.preset, exp.smoke,
+        {name: value for name, value in dataclasses.asdict(known).items() if value != preset[name]},
+        dataclasses.asdict(settings.narrow(s, "evaluate")), results, ["skelmm", "export", *argv],
+    ))  # fmt: skip
+    kinds = f"{role}, {', '.join(branches)}{f', {len(names)} classes' if names else ''}"
+    print(f"{file}: {kinds}; {file.stat().st_size / 2**20:.1f} MiB, {verified}\n{card}: model card")
 
 
-def _export_onnx(exp: Experiment, stage: str, role: str, file: Path, classes: bool) -> None:
-    from skelmm_core import batches, export, frozen, onnx_file
+def facts(exp: Experiment) -> dict[str, Any]:
+    """What exported files say about the data that their encoders were trained on."""
+    keys = ("title", "content", "clips", "generated", "protocol", "train", "test")
+    frames = float(np.median(exp.clips.frames[exp.split.train]))
+    return {key: exp.facts()["data"][key] for key in keys} | {"frame_rate": exp.clips.frame_rate, "median_frames": frames}
+
+
+def classifiers(exp: Experiment, branches: Branches) -> tuple[Tensor, Tensor]:
+    """Those of the linear probe's headline figure, weight (S, F, classes) and bias (S, 1, classes), whitening inside."""
+    from skelmm_core import export
+    from skelmm_core.evaluation.features import stacked
+    from skelmm_core.evaluation.whitening import whitened, whitening
+
+    s, features = exp.settings, exp.extracted(branches, exp.train, exp.settings.segments)
+    white = whitened(features, features, s.whiten)[0]
+    found = export.classifiers(white, exp.train.labels.cpu(), len(exp.clips.class_names), s)
+    return export.behind(found, *whitening(stacked(features), s.whiten)) if s.whiten else found
+
+
+def _examples(exp: Experiment, branches: Branches) -> list[tuple[np.ndarray, Tensor]]:
+    """Test clips (M, T, V, 3) with their features (S, F), computed on the CPU, where float32 is float32."""
+    from skelmm_core import batches, predicting
     from skelmm_core.evaluation.features import extract, stacked
 
-    onnx_file.require()  # all of this before anything is trained
-    onnx_file.refuse_foreign(file)
-    frozen.check(exp.train.skeleton)
-    branches, s, rows = branches_of(exp, stage), exp.settings, exp.split.test[:EXAMPLES]
-    names = exp.clips.class_names if classes else ()
-    weights = export.classifiers(exp.features(branches)[0], exp.train.labels.cpu(), len(names), s) if classes else None
-    some = batches.load(exp.clips, rows, s.frames, s.skeleton, s.view, smooth=s.smooth)  # on the CPU, where float32 is float32
+    s, rows = exp.settings, exp.split.test[:EXAMPLES]
+    some = batches.load(exp.clips, rows, s.frames, s.skeleton, s.view, smooth=s.smooth)
     features = stacked(extract(branches.cpu(), some, s.unit_axis)).transpose(0, 1)  # (N, S, F)
-    examples = list(zip(raw(exp, rows), features, strict=True))
-    difference = onnx_file.save(file, branches, s, role, exp.clips.title, some.joints.shape[-1], examples, weights, names)
-    size = f"{file.stat().st_size / 2**20:.1f} MiB"
-    print(
-        f"{file}: {role}, {', '.join(branches)}{f', {len(names)} classes' if classes else ''}; {size}, onnxruntime differs by at most "
-        f"{difference:.0e} of the largest value on random numbers and {len(examples)} clips"
-    )
-
-
-def raw(exp: Experiment, rows: Sequence[int]) -> list[np.ndarray]:
-    """Clips as they are in the file, (M, T, V, 3) metres, on the joints that the experiment works on."""
-    weights = skeletons.mapping(exp.clips.skeleton, exp.train.skeleton)
-    same = exp.clips.skeleton.joints == exp.train.skeleton.joints
-    return [exp.clips.joints_of(i) if same else np.einsum("uv,mtvc->mtuc", weights, exp.clips.joints_of(i)) for i in rows]
+    raw = [predicting.on_joints(exp.clips.joints_of(i), exp.clips.skeleton, exp.train.skeleton) for i in rows]
+    return list(zip(raw, features, strict=True))
 
 
 def _described(text: str) -> Callable[[], None]:

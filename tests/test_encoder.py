@@ -17,6 +17,7 @@ from skelmm_core import encoder as encoder_module
 from skelmm_core import skeletons
 from skelmm_core.encoder import Branches, Encoder, EncoderShape, initialise
 from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.frozen import freeze
 from skelmm_core.layout import published_name
 from skelmm_core.norm import Norm1d, Norm2d
 
@@ -251,3 +252,24 @@ def test_small_encoders_train_on_two_threads():
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "passive"}
     done = subprocess.run([sys.executable, "-c", TWO_THREADS], capture_output=True, text=True, env=environment, timeout=300)
     assert done.returncode == 0 and done.stdout == "2 threads\n", done.stderr[-500:]
+
+
+@pytest.mark.parametrize("bodies", ["all", "present"])
+def test_a_nan_in_a_second_body_is_never_swallowed(bodies):
+    """A body of which a number is not one is there, so that training stops instead of going on without it."""
+    branches = Branches({"joint": Encoder(skeletons.NTU25, EncoderShape(hidden=4, features=16, embedding=8, bodies=bodies))}).eval()
+    x = torch.randn(2, 3, 16, 25, 2)
+    x[1, ..., 1] = 0
+    x[1, 0, 3, 4, 1] = float("nan")
+    for found in (branches.features({"joint": x})["joint"], freeze(branches)({"joint": x})[:, 0]):
+        assert torch.isfinite(found[0]).all() and not torch.isfinite(found[1]).any()
+
+
+def test_a_second_body_that_stands_still_is_absent_from_motion_alone():
+    """Whether a body is there is judged by what an encoder sees: a pose that is held has no motion."""
+    encoder = Encoder(skeletons.NTU25, EncoderShape(hidden=4, features=16, embedding=8, bodies="present")).eval()
+    x = torch.randn(1, 3, 16, 25, 2)
+    x[..., 1] = x[:, :, :1, :, 1]
+    motion = x.diff(dim=2)
+    torch.testing.assert_close(encoder.feature(motion), encoder.feature(motion[..., :1]))
+    assert not torch.allclose(encoder.feature(x), encoder.feature(x[..., :1]))

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from skelmm_core import manifest, settings
 from skelmm_core.comparison.parts import PARTS
-from skelmm_core.comparison.subjects import FIT, INPUT, REFERENCES, Subject, data, fields, weights_digest, with_references
+from skelmm_core.comparison.subjects import FIT, INPUT, READ, REFERENCES, Subject, data, fields, weights_digest, with_references
 from skelmm_core.evaluation import recipes
 from skelmm_core.evaluation.recipes import Recipe
 from skelmm_core.files import replacing
@@ -64,7 +64,9 @@ def compare(found: Iterable[Subject], chosen: Mapping[str, Recipe], store: Path,
 
 
 def _identity(subject: Subject, recipe: Recipe, part: str) -> dict[str, Any]:
-    names = INPUT + PROBE * (recipe.kind in ("linear", "knn", "semi", "fusion")) + FIT * (recipe.kind in ("finetune", "semi"))
+    names = (
+        INPUT + READ + PROBE * (recipe.kind in ("linear", "knn", "semi", "fusion", "robust")) + FIT * (recipe.kind in ("finetune", "semi"))
+    )
     described = recipes.described(recipe)
     if recipe.kind == "semi":  # a part is one share and draw, however many there are
         described = {k: v for k, v in described.items() if k not in ("shares", "draws")}

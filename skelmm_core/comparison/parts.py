@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from skelmm_core.comparison.subjects import Subject, fit
-from skelmm_core.evaluation import fewshot, finetuning, fusion, knn, linear, recipes, retrieval, semi
+from skelmm_core.evaluation import fewshot, finetuning, fusion, knn, linear, recipes, retrieval, robustness, semi
 from skelmm_core.evaluation.recipes import Finetune
 
 STREAM = "stream "  # how the name of a figure of one stream begins
@@ -139,9 +139,24 @@ def _fusion(subject: Subject, recipe: recipes.Fusion) -> Iterator[Part]:
     yield Part("", len(subject.labels[0]), compute)
 
 
+def _robust(subject: Subject, recipe: recipes.Robust) -> Iterator[Part]:
+    """A part for each damage; the undamaged level is in each."""
+    for kind, found in robustness.levels(subject.exp, [word.strip() for word in recipe.damages.split(",") if word.strip()]).items():
+
+        def compute(kind=kind, found=found) -> Figures:
+            if subject.role == "raw":
+                under = robustness.raw_under(subject.exp)
+                return {(f"{kind} {level:g}, knn", 0): under(kind, level) for level in found}
+            under = robustness.encoders_under(subject.exp, subject.branches)
+            return {(f"{kind} {level:g}, {how}", 0): value for level in found
+                    for how, value in zip(("linear", "knn"), under(kind, level), strict=True)}  # fmt: skip
+
+        yield Part(kind, len(subject.labels[0]), compute)
+
+
 PARTS: dict[str, Callable[[Subject, Any], Iterator[Part]]] = {
     "linear": _linear, "knn": _knn, "retrieval": _retrieval, "finetune": _finetune, "semi": _semi, "oneshot": _shots, "ntu120": _ntu120,
-    "fusion": _fusion,
+    "fusion": _fusion, "robust": _robust,
 }  # fmt: skip
 
 

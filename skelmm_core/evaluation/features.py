@@ -39,6 +39,7 @@ def extract(
     unit_axis: bool = True,
     chunk: int = 256,
     autocast: Callable[[], AbstractContextManager] = nullcontext,
+    segments: int = 1,
 ) -> dict[str, Tensor]:
     """Features before the projection head, without gradient or augmentation.
 
@@ -48,6 +49,7 @@ def extract(
         unit_axis: rotation axis as unit vector (``described``) or raw cross product (``published``).
         chunk: clips at a time; bounds memory, changes nothing else.
         autocast: gives the context to compute in, e.g. a Lightning Fabric's `fabric.autocast`.
+        segments: parts of the time that are averaged each by itself, too; see `encoder.pooled`.
 
     Returns: modality -> (N, F) float32 on the clips' device, in the order of `branches`.
     """
@@ -56,14 +58,14 @@ def extract(
     with evaluating(branches), autocast():
         for part in batches.chunks(chunk):
             inputs = modalities.compute(part.joints, part.frames, part.skeleton, branches.modalities, preset)
-            for name, feature in branches.features(inputs).items():
+            for name, feature in branches.features(inputs, segments).items():
                 found[name].append(feature.float())  # (chunk, F)
     return {name: torch.cat(parts) for name, parts in found.items()}
 
 
 @torch.no_grad()
 def embeddings(branches: Branches, features: Features) -> dict[str, Tensor]:
-    """Embeddings (N, D) on the CPU of features (N, F) that `extract` gave, by branch: what the projection heads make of them."""
+    """Embeddings (N, D) on the CPU of whole clips (features (N, F) of `extract`), by branch: what the projection heads make of them."""
     return {name: branches[name].head(f.to(next(branches[name].parameters()).device)).float().cpu() for name, f in features.items()}
 
 

@@ -101,7 +101,15 @@ class Fusion:
     held_out: float = 0.2  # share of the training clips, of performers of their own, on which weights are learned
 
 
-Recipe = Linear | Nearest | Retrieval | Finetune | Semi | Shots | NtuOneShot | Fusion
+@dataclass(frozen=True)
+class Robust:
+    """Test clips damaged, everything else fitted on undamaged training clips (`robustness`)."""
+
+    kind: typing.ClassVar[str] = "robust"
+    damages: str = ""  # comma-separated names of `damage.KINDS`; empty: all
+
+
+Recipe = Linear | Nearest | Retrieval | Finetune | Semi | Shots | NtuOneShot | Fusion | Robust
 
 RECIPES: dict[str, Recipe] = {
     "linear": Linear(),
@@ -121,6 +129,7 @@ RECIPES: dict[str, Recipe] = {
     "5shot": Shots(shots=5),
     "ntu120-oneshot": NtuOneShot(),
     "fusion": Fusion(),
+    "robust": Robust(),
 }  # fmt: skip
 SMOKE = {"epochs": 2, "draws": 2}  # toy sizes; the figures mean nothing
 CHOICES = {"fusion": ("joint", "late"), "mode": ("train", "eval"), "draw": ("balanced", "random"), "by": ("finetune", "linear")}

@@ -56,7 +56,8 @@ class Loop:
     epochs: total; the learning rate schedule spans them. start: epochs that another stage has done before. stop: end
         after so many epochs, to be continued another time.
     keep: epochs after which a checkpoint of its own is kept, as ``epoch-NNNN.pt``.
-    on_step, on_epoch: called in the first process, which alone writes, too.
+    on_step, on_epoch: called in the first process, which alone writes, too; if `on_epoch` has a method `begin`, that is called with
+        the loop and the number of epochs done before the first step.
     """
 
     fabric: Fabric
@@ -116,6 +117,8 @@ class Loop:
         bar = tqdm(total=(stop - self.start) * per_epoch, initial=done - self.start * per_epoch, desc=self.title, unit="step",
                    mininterval=1, disable=None if first else True)  # fmt: skip
         progress = Progress(self.title, bar, per_epoch, done, stop, self.epochs)
+        if first and hasattr(self.on_epoch, "begin"):
+            self.on_epoch.begin(self, at.epoch)
         saved = time.monotonic()
         writer = tensorboard(self.folder / "tensorboard", at.epoch) if first else nullcontext()
         with bar, writer as board, norm.joined(self.model, fabric.world_size), self.stopping:

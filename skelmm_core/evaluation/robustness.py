@@ -1,0 +1,56 @@
+"""How accuracy falls when clips are damaged: everything is fitted on undamaged training clips, the test clips alone are damaged.
+
+So a curve tells what a system that was trained on good recordings does in worse conditions. Classifiers are those of the linear probe; of
+raw coordinates the nearest training clip decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import Tensor
+
+from skelmm_core import batches
+from skelmm_core.encoder import Branches
+from skelmm_core.evaluation.damage import KINDS, Damaged
+from skelmm_core.evaluation.features import stacked
+from skelmm_core.evaluation.knn import knn, raw_nearest
+from skelmm_core.evaluation.linear import logits_of
+from skelmm_core.evaluation.whitening import whitened
+from skelmm_core.experiment import Experiment
+from skelmm_core.export import classifiers
+
+Levels = dict[str, tuple[float, ...]]
+
+
+def levels(exp: Experiment, names: Sequence[str] = ()) -> Levels:
+    """The damages that these clips can suffer (of all, or of `names`), each with its levels, 0 the first."""
+    flat = exp.clips.skeleton.dimensions == 2
+    return {name: (0.0, *KINDS[name].levels) for name in (names or KINDS) if KINDS[name].flat or not flat}
+
+
+def encoders_under(exp: Experiment, branches: Branches) -> Callable[[str, float], tuple[float, float]]:
+    """A function of damage and level -> accuracy of linear probe (fused as the settings say) and kNN in percent of the test clips."""
+    s, labels, classes = exp.settings, exp.train.labels.cpu(), len(exp.clips.class_names)
+    clean: dict[str, Tensor] = exp.extracted(branches, exp.train, s.segments)
+    gallery = whitened(clean, clean, s.whiten)[0]
+    weight, bias = classifiers(gallery, labels, classes, s)
+
+    def under(kind: str, level: float) -> tuple[float, float]:
+        clips = Damaged(exp.clips, kind, level, s.seed)
+        test = batches.load(clips, exp.split.test, s.frames, s.skeleton, s.view, exp.fabric.device, smooth=s.smooth)
+        query = whitened(clean, exp.extracted(branches, test, s.segments), s.whiten)[1]
+        right = logits_of(stacked(query), weight, bias).mean(dim=0).argmax(dim=1) == test.labels.cpu()
+        nearest = knn(gallery, query, labels, test.labels.cpu(), classes, s.neighbours)
+        return 100.0 * float(right.float().mean()), nearest.accuracy
+
+    return under
+
+
+def raw_under(exp: Experiment) -> Callable[[str, float], float]:
+    """A function of damage and level -> accuracy of the nearest training clip in raw coordinates, in percent of the test clips."""
+
+    def under(kind: str, level: float) -> float:
+        return raw_nearest(exp.clips, exp.split, test_clips=Damaged(exp.clips, kind, level, exp.settings.seed)).accuracy
+
+    return under

@@ -1,0 +1,45 @@
+"""Whitening: a stream's features along their principal components, each brought to the same variance.
+
+A frozen feature has many strongly correlated directions, and a cosine is decided by the few that vary most, whether or not they tell
+classes apart. Principal components of equal variance have equal votes; those that vary least are left out, since they are noise. Known from
+image retrieval (Jégou and Chum, ECCV 2012, "Negative evidences and co-occurences in image retrieval: the benefit of PCA and whitening").
+Fitted on the training clips, of which no label is looked at.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from skelmm_core.evaluation.features import Features, stacked
+from skelmm_core.evaluation.linear import scaling
+
+LEAST = 1e-5  # of the largest singular value: below that a component is rounding
+
+
+def whitening(x: Tensor, components: int) -> tuple[Tensor, Tensor]:
+    """What whitens features (S, N, F): ``(x - mean) @ matrix``, mean (S, 1, F) and matrix (S, F, K), K = `components`.
+
+    Features are standardised first (constant ones say nothing), so that no unit has a say. Over the N clips each of the K results has mean
+    0 and variance 1 / K, and no two are correlated: a clip's vector has a mean square length of 1. Where N or F allow fewer components
+    than K, the others are 0. Signs: the largest entry of a component is positive.
+    """
+    mean, scale = scaling(x.double())
+    y = (x.double() - mean) * scale
+    _, values, directions = torch.linalg.svd(y, full_matrices=False)  # (S, R), (S, R, F)
+    kept = min(components, values.shape[1])
+    values, directions = values[:, :kept], directions[:, :kept]
+    largest = directions.gather(2, directions.abs().argmax(dim=2, keepdim=True))
+    weight = torch.where(values > LEAST * values[:, :1], (x.shape[1] / components) ** 0.5 / values.clamp_min(1e-300), 0)
+    matrix = scale.transpose(1, 2) * (directions * largest.sign() * weight.unsqueeze(2)).transpose(1, 2)  # (S, F, K')
+    return mean.to(x), torch.nn.functional.pad(matrix, (0, components - kept)).to(x)
+
+
+def whitened(train: Features, test: Features, components: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Both, stream -> (N, F), whitened as the training clips say: stream -> (N, K). 0 components: as they are."""
+    if not components:
+        return dict(train), dict(test)
+    mean, matrix = whitening(stacked(train), components)
+    return tuple(
+        {name: (f - m) @ w for (name, f), m, w in zip(((n, part[n]) for n in train), mean, matrix, strict=True)} for part in (train, test)
+    )
