@@ -24,7 +24,7 @@ lab: $(VENV)/installed-lab  ## the notebooks in JupyterLab
 	$(BIN)/jupyter lab notebooks --ServerApp.ip=127.0.0.1 $(ARGS)
 
 browser: $(VENV)/installed-browser  ## player and map in Chromium, JupyterLab and exported HTML; screenshots in outputs/browser
-	OMP_NUM_THREADS=1 SKELMM_SCREENSHOTS=outputs/browser $(BIN)/python -m pytest -m browser -rs tests/test_browser.py tests/test_browser_map.py $(ARGS)
+	OMP_NUM_THREADS=1 SKELMM_SCREENSHOTS=outputs/browser $(BIN)/python -m pytest -m browser -rs tests/test_browser*.py $(ARGS)
 
 faults: $(VENV)/installed-lab  ## kills at random places, torn files, full disks, two writers, no network, the same answer twice; minutes
 	OMP_NUM_THREADS=1 SKELMM_FAULTS=25 $(BIN)/python -m pytest -m faults -rs tests/test_faults.py $(ARGS)
