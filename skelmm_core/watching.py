@@ -222,8 +222,8 @@ def summary(records: Sequence[Mapping[str, Any]], seconds: float) -> str:
         return ""
     first, last = records[0], records[-1]
     text = (
-        f"{last['clips']} training clips were embedded {len(records)} times on the way, in two views each, for "
-        f"{100 * sum(record['watch_seconds'] for record in records) / seconds:.1f} % of the training's time. "
+        f"{last['clips']} training clips were embedded {'once' if len(records) == 1 else f'{len(records)} times'} on the way, in two views "
+        f"each, for {100 * sum(record['watch_seconds'] for record in records) / seconds:.1f} % of the time that the steps took. "
         f"After epoch {last['epoch']} the nearest neighbour is of the same class for {_span(last, 'knn', '{:.0f} %')} of them (of the most "
         f"frequent class are {last['chance']:.0f} %); their embeddings use {_span(last, 'rank', '{:.1f}')} directions, and log mean "
         f"exp(-2 d²) of their distances, the uniformity, is {_span(last, 'uniformity', '{:.2f}')}."
