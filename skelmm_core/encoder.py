@@ -131,7 +131,7 @@ class Encoder(nn.Module):
         """(N, C, T, V, M) -> (N, features), the mean over frames, joints and bodies; of several segments see `pooled`.
 
         With ``bodies="present"`` a body is there where this very modality is not all zeros: a second person who stands perfectly still is
-        there in joint and bone, and absent from motion and acceleration. What is not a number is there, so that it is noticed.
+        there in joint, bone and rotation axis, and absent from the three of change. What is not a number is there, so that it is noticed.
         """
         n, c, t, v, m = x.shape
         if c != self.in_channels or v != len(self.skeleton):

@@ -14,7 +14,7 @@ from naive_stgcn import encode, random_encoder, slow_adjacency
 from torch import nn
 
 from skelmm_core import encoder as encoder_module
-from skelmm_core import skeletons
+from skelmm_core import modalities, skeletons
 from skelmm_core.encoder import Branches, Encoder, EncoderShape, initialise
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.frozen import freeze
@@ -123,6 +123,31 @@ def test_present_bodies_alone_are_averaged():
     both = (first + second) / 2
     torch.testing.assert_close(feature, torch.stack([both[0], first[1], both[2], first[3]]), rtol=1e-4, atol=1e-6)
     assert relative(first[1], both[1]) > 1e-3  # so the test can tell the two rules apart
+
+
+def test_a_still_second_body_is_absent_from_modalities_of_change_alone():
+    """Presence is a matter of each modality: whoever stands perfectly still has joints, bones and axes, and no motion."""
+    joints = clips(2, empty=False)
+    joints[..., 1] = joints[:, :, :1, :, 1]
+    encoder, _ = pair(shape=EncoderShape(4, 32, 16, 0.0, bodies="present"))
+    encoder.eval()
+    for name, x in modalities.compute(joints, torch.full((2,), 30.0), skeletons.NTU25).items():
+        alone = encoder(x[..., :1])[0]
+        of_both = (alone + encoder(x[..., 1:])[0]) / 2
+        absent = name in ("motion", "acceleration", "angular_velocity")
+        torch.testing.assert_close(encoder(x)[0], alone if absent else of_both, rtol=1e-4, atol=1e-6, msg=name)
+        assert relative(alone, of_both) > 1e-3
+
+
+@pytest.mark.parametrize("bodies", ["all", "present"])
+def test_what_is_not_a_number_in_a_second_body_is_not_swallowed(bodies):
+    encoder, _ = pair(shape=EncoderShape(4, 32, 16, 0.0, bodies=bodies))
+    encoder.eval()
+    x = clips(4)
+    x[1, ..., 1] = 0
+    x[1, 0, 2, 3, 1] = float("nan")
+    feature = encoder(x)[0]
+    assert feature[1].isnan().any() and torch.isfinite(feature[[0, 2, 3]]).all()
 
 
 def test_empty_bodies_enter_nothing_in_training_when_only_present_ones_do():

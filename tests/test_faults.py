@@ -71,10 +71,10 @@ def joints() -> Batches:
     return Batches(x, torch.full((20,), 16), torch.arange(20) % 4, torch.arange(100, 120), KINECT20)
 
 
-def loop(joints: Batches, folder: Path, every: float = -1.0, **kwargs) -> Loop:
+def loop(joints: Batches, folder: Path, every: float = -1.0, bodies: str = "all", **kwargs) -> Loop:
     """Stage 1, four epochs of five steps, a checkpoint after each."""
     sizes = {k: v for k, v in TINY.items() if k not in ("preset", "device", "smoke", "students", "student_epochs", "teacher_mode")}
-    own = settings.resolve("exchange", "described", smoke=True, **sizes)
+    own = settings.resolve("exchange", "described", smoke=True, bodies=bodies, **sizes)
     return Loop(make_fabric("cpu", "32-true"), Contrast(own, joints.skeleton), own, joints, folder, "toy", own.epochs, save_every=every,
                 **kwargs)  # fmt: skip
 
@@ -490,6 +490,15 @@ def test_a_clip_that_is_damaged_is_named_in_the_middle_of_an_epoch(joints, tmp_p
     ill.joints[7, 0, 3, 5] = float("nan")
     with pytest.raises(TrainingError, match=r"loss of .* is not finite at epoch 1, step \d.*clip 107 \(counted from 0\) are not finite"):
         loop(ill, tmp_path).run()
+
+
+@pytest.mark.parametrize("bodies", ["all", "present"])
+def test_one_damaged_coordinate_of_a_second_body_names_the_clip(joints, tmp_path, bodies):
+    two = torch.cat([joints.joints, torch.zeros_like(joints.joints)], dim=-1)
+    two[7, 0, 3, 5, 1] = float("nan")
+    ill = Batches(two, joints.frames, joints.labels, joints.index, joints.skeleton)
+    with pytest.raises(TrainingError, match=r"loss of .* is not finite at epoch 1, step \d.*clip 107 \(counted from 0\) are not finite"):
+        loop(ill, tmp_path, bodies=bodies).run()
 
 
 def test_nan_in_one_modality_names_it_and_spares_the_checkpoint(joints, whole, tmp_path):

@@ -76,6 +76,14 @@ def test_frozen_encoders_give_the_features_of_the_encoders(skeleton, bodies, peo
         assert worst(model(computed), expected) < 1e-5
 
 
+@pytest.mark.parametrize("bodies", BODIES)
+def test_what_is_not_a_number_in_a_second_body_is_not_swallowed(bodies):
+    x = inputs(NTU25, 4, 2)
+    x[1, 0, 2, 3, 1] = float("nan")
+    features = frozen.freeze(encoders(NTU25, ("joint",), bodies))({"joint": x})
+    assert features[1].isnan().any() and torch.isfinite(features[[0, 2, 3]]).all()
+
+
 def test_they_are_those_of_a_naive_stgcn():
     x = torch.randn(3, 3, 20, 25, 2, generator=torch.Generator().manual_seed(1))
     model = frozen.freeze(encoders(NTU25, ("joint", "bone")))

@@ -283,3 +283,32 @@ def test_large_logits_stay_finite_in_float32():
     queue = q[:, :1].transpose(1, 2).expand(2, D, 50)
     for loss in (losses.info_nce(q, q, queue, 0.002), losses.ekem(q, -q, queue, 0.002)):
         assert torch.isfinite(loss).all()
+
+
+@pytest.mark.parametrize("topk", [1, 4, 300])
+def test_mined_similarities_are_those_of_the_product(topk):
+    q, queue = units(N, D, seed=1).requires_grad_(), units(D, 400, dim=0, seed=2)
+    columns = torch.randint(0, 400, (2, N, topk), generator=torch.Generator().manual_seed(0))
+    found = losses._at(q, queue, columns)
+    whole = torch.stack([torch.stack([(q @ queue)[n, columns[v, n]] for n in range(N)]) for v in range(2)])  # (2, N, k)
+    close(found, whole)
+    weight = torch.randn(found.shape, dtype=found.dtype, generator=torch.Generator().manual_seed(1))
+    close(*(torch.autograd.grad((x * weight).sum(), q)[0] for x in (found, whole)))
+    close(losses._at(q, queue, columns[0]), whole[0])
+
+
+@pytest.mark.parametrize("topk", [1, 64])
+def test_many_positives_keep_no_copies_of_queues_for_the_gradient(topk):
+    """S * S * N * k columns of D numbers would be 4.7 MB at k = 64; similarities, their products and indices are a tenth of that."""
+    q, k, queue = units(3, 8, 128).requires_grad_(), units(3, 8, 128, seed=1), units(3, 128, 256, dim=1, seed=2)
+    kept: dict[int, int] = {}
+
+    def keep(x: Tensor) -> Tensor:
+        storage = x.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return x
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda x: x):
+        loss = losses.ekem(q, k, queue, 0.07, topk)
+    inputs = sum(x.untyped_storage().nbytes() for x in (q, k, queue))
+    assert torch.isfinite(loss).all() and sum(kept.values()) - inputs < 500_000
