@@ -40,10 +40,15 @@ class Row:
 
     def __str__(self) -> str:
         goal = f"{self.goal:g}" if self.goal is not None else "-" if self.limit is None else f"{self.limit:g} s"
-        return f"{self.name:<44} {self.plain_s:10.5f} {self.fast_s:10.5f} {self.ratio:7.1f} {goal:>5}" + (" MISSED" if self.missed else "")
+        return f"{self.name:<44} {self.plain_s:10.5f} {self.fast_s:10.5f} {times(self.ratio):>7} {goal:>5}" + (" MISSED" if self.missed else "")
 
 
 HEAD = f"{'name':<44} {'plain_s':>10} {'fast_s':>10} {'ratio':>7} {'goal':>5}"
+
+
+def times(ratio: float) -> str:
+    """Two decimals where a tenth would hide which side of a whole number it is."""
+    return f"{ratio:.{1 if ratio >= 10 else 2}f}"
 
 
 def sized(size: dict, rounds: int | None) -> dict:
@@ -80,7 +85,7 @@ def table(rows: list[dict]) -> str:
         peak = row["name"].startswith("peak memory")
         plain, fast = (_short(row[key], peak) for key in ("plain_s", "fast_s"))
         goal = f"{row['goal']:g}" if row["goal"] is not None else f"{row['limit']:g} s" if row.get("limit") else "–"
-        ratio = "–" if row["ratio"] is None else f"{row['ratio']:.1f}"
+        ratio = "–" if row["ratio"] is None else times(row["ratio"])
         lines.append(f"| {row['name']} | {plain} | {fast} | {ratio} | {goal} |")
     return "\n".join(lines)
 
