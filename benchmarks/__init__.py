@@ -40,7 +40,8 @@ class Row:
 
     def __str__(self) -> str:
         goal = f"{self.goal:g}" if self.goal is not None else "-" if self.limit is None else f"{self.limit:g} s"
-        return f"{self.name:<44} {self.plain_s:10.5f} {self.fast_s:10.5f} {times(self.ratio):>7} {goal:>5}" + (" MISSED" if self.missed else "")
+        said = " MISSED" if self.missed else ""
+        return f"{self.name:<44} {self.plain_s:10.5f} {self.fast_s:10.5f} {times(self.ratio):>7} {goal:>5}{said}"
 
 
 HEAD = f"{'name':<44} {'plain_s':>10} {'fast_s':>10} {'ratio':>7} {'goal':>5}"
