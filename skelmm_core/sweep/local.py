@@ -1,0 +1,100 @@
+"""A sweep on this machine: so many jobs at a time, each a process with a GPU of its own where there are any, and its share of the cores.
+
+Several of these may work on one output folder: each leaves the jobs alone that another one's process is at.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+
+from skelmm_core import manifest
+from skelmm_core.stopping import Stopping
+from skelmm_core.sweep import worker
+from skelmm_core.sweep.folder import LOG, SUBMITTED
+from skelmm_core.sweep.jobs import Job, State, states
+
+PAUSE = 0.5  # seconds between looks
+PATIENCE = 120.0  # seconds that a job has to end its step and write a checkpoint
+
+
+def devices(device: str) -> list[str]:
+    """What `CUDA_VISIBLE_DEVICES` of a job may be, for those that take a GPU; none on a machine without one."""
+    import torch
+
+    if device not in ("auto", "cuda") or not torch.cuda.is_available():
+        return []
+    told = [word.strip() for word in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if word.strip()]
+    return told or [str(i) for i in range(torch.cuda.device_count())]
+
+
+def run(jobs: Sequence[Job], device: str, count: int, say: Callable[[str], None]) -> None:
+    """Do the jobs that are waiting, `count` at a time (0: one per GPU, else one). What fails is told, and the others go on.
+
+    On SIGINT and SIGTERM running jobs end with a checkpoint, and the sweep with `KeyboardInterrupt` or `InterruptedWork`.
+    """
+    gpus = devices(device)
+    count = count or len(gpus) or 1
+    threads = str(max(1, min(manifest.cores() // count, int(os.environ.get("OMP_NUM_THREADS") or 2**16))))
+    free = list(range(count))
+    running: dict[str, tuple[subprocess.Popen[bytes], int, Job]] = {}
+    told_skipped: set[str] = set()
+    with Stopping() as stopping:
+        try:
+            while not stopping.asked:
+                for name, (process, place, job) in list(running.items()):
+                    if (code := process.poll()) is not None:
+                        del running[name]
+                        free = sorted([*free, place])
+                        say(told(job, worker.ended(job.folder, code)))
+                at = states(jobs)
+                for job in jobs:
+                    if at[job.name].word == "skipped" and job.name not in told_skipped:
+                        told_skipped.add(job.name)
+                        say(f"skipped: {job.title}: {at[job.name].note}")
+                ready = [j for j in jobs if at[j.name].word == "waiting" and j.name not in running and _done(at, j.after)]
+                for job in ready[: len(free)]:
+                    place = free.pop(0)
+                    given = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
+                    if gpus:
+                        given["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
+                    job.write()
+                    with suppress(FileNotFoundError):
+                        (job.folder / SUBMITTED).unlink()
+                    running[job.name] = worker.start(job.folder, given, apart=True), place, job
+                    say(f"started: {job.title}" + (f" on GPU {given['CUDA_VISIBLE_DEVICES']}" if gpus else ""))
+                if not running and not any(state.word in ("waiting", "running") for state in at.values()):
+                    return
+                time.sleep(PAUSE)
+        finally:
+            _stop([process for process, *_ in running.values()])
+        stopping.end(f"the sweep stopped; {len(running)} jobs were running")
+
+
+def told(job: Job, word: str) -> str:
+    """A line about a job that has ended."""
+    line = f"{word}: {job.title}"
+    if word == "done":
+        result = job.result or {"seconds": 0.0}
+        metrics = result.get("metrics", {})
+        figures = ", ".join(f"{name} {value:.1f}" for name, value in metrics.items() if name in ("linear", "knn"))
+        return f"{line}{': ' if figures else ''}{figures}; {result['seconds']:.0f} s"
+    return f"{line}: {job.failure}; see {job.folder / LOG}" if word == "failed" else line
+
+
+def _done(at: Mapping[str, State], name: str) -> bool:
+    return not name or at[name].word == "done"
+
+
+def _stop(processes: list[subprocess.Popen[bytes]]) -> None:
+    for process in processes:
+        process.terminate()
+    end = time.monotonic() + PATIENCE
+    for process in processes:
+        try:
+            process.wait(max(0.1, end - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
