@@ -57,13 +57,13 @@ def _in_image(figure: Picture, bodies: np.ndarray, skeleton: Skeleton) -> None:
     figure.legend(handles=side_legend(len(bodies)), loc="lower center", ncols=2)
 
 
-def stand(axes: Axes3D, points: np.ndarray, ground: float, turn: float) -> None:
-    """Equal, upright axes in metres around `points` (..., 3) with the outline of the ground."""
+def stand(axes: Axes3D, points: np.ndarray, ground: float, turn: float, zoom: float = 0.95) -> None:
+    """Equal, upright axes in metres around `points` (..., 3) with the outline of the ground; zoom: how much of the axes they fill."""
     box = scene.limits(points, least=1.1)  # (3, 2): x, y, z
     box[1, 0] = min(ground, box[1, 0])
     z, x, y = box[2], box[0], box[1]
     axes.set(xlim=z, ylim=x, zlim=y)
-    axes.set_box_aspect([high - low for low, high in (z, x, y)], zoom=0.95)
+    axes.set_box_aspect([high - low for low, high in (z, x, y)], zoom=zoom)
     axes.set_proj_type("persp", focal_length=1.6)
     axes.view_init(elev=12, azim=180 - turn)
     square = np.array([(z[0], x[0]), (z[1], x[0]), (z[1], x[1]), (z[0], x[1]), (z[0], x[0])])

@@ -1,0 +1,127 @@
+"""`skelmm gallery`: the pictures that a README shows, all made from the built-in sample and one run on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from skelmm_core import drawing
+from skelmm_core.ablation.command import overrides
+from skelmm_core.drawing.moving import save_moving
+from skelmm_core.evaluation import metrics, tsne
+from skelmm_core.evaluation.features import joined
+from skelmm_core.experiment import SAMPLE, Experiment, Trained
+from skelmm_core.side_by_side import command
+
+MOVES, TWO, FRONT = "star jumps", "shake hands", 2  # classes that are shown, and the camera that stands in front
+SECONDS = 2.4  # of the moving picture
+POINTS = 600  # most test clips in a map
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+PAGE = (1100, 1250)  # pixels of a page's picture
+
+
+def gallery(
+    out: str | Path = "outputs/gallery",
+    run: str | Path = "outputs/run",
+    preset: str = "quick",
+    device: str = "auto",
+    smoke: bool = False,
+    given: Sequence[str] = (),
+    say: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True),
+) -> list[Path]:
+    """Make all pictures and give their paths.
+
+    The stages of `run` are taken as they are, or trained there first, as notebooks 02 and 03 do; given: settings other than the preset's,
+    such as ``"epochs=8"``. The picture of a report's page is left out, with a word, where no Chromium is on the PATH.
+
+    Raises `SettingsError` as `Experiment` does, `DataError` for a full or read-only disk.
+    """
+    out = Path(out)
+    exp = Experiment(SAMPLE, run, preset, device, smoke, **overrides(given))
+    made = _clips(exp, out)
+    say(f"{len(made)} pictures of clips; now stages 1 and 2, found in {exp.out} or trained there")
+    teacher = exp.exchange()
+    made += _trained(exp, teacher, out)
+    page = _page(exp.out, out, device)
+    if page:
+        made.append(page)
+    else:
+        say(f"no picture of a report's page: no Chromium is on the PATH ({', '.join(CHROMIUM)})")
+    return made
+
+
+def _clips(exp: Experiment, out: Path) -> list[Path]:
+    clips = exp.clips
+    skeleton, rate = clips.skeleton, clips.frame_rate
+    moving, two = (_first(exp, name) for name in (MOVES, TWO))
+    joints = clips[moving].joints[:, : round(SECONDS * rate)]
+    strip = drawing.film_strip(clips[two], skeleton, 6, frame_rate=rate, title=f"{TWO} (generated motion)")
+    six = drawing.modality_strip(clips[0], skeleton, 6, frame_rate=rate, title=f"{clips.class_names[clips.labels[0]]} (generated motion)")
+    return [
+        save_moving(
+            out / "moving.gif",
+            joints,
+            skeleton,
+            frame_rate=rate,
+            title=f"{MOVES} (generated motion)",
+            turn=-15,
+            most=8 if exp.smoke else 24,
+        ),
+        drawing.save(strip, out / "film_strip.png"),
+        drawing.save(six, out / "modality_strip.png"),
+    ]
+
+
+def _first(exp: Experiment, name: str) -> int:
+    """Number of the first clip of a class that the camera in front filmed."""
+    clips = exp.clips
+    return int(np.flatnonzero((clips.labels == clips.class_names.index(name)) & (clips.views == FRONT))[0])
+
+
+def _trained(exp: Experiment, teacher: Trained, out: Path) -> list[Path]:
+    s, names = exp.settings, exp.clips.class_names
+    trained, untrained = exp.features(teacher.model.query), exp.features(exp.untrained())
+    chosen = metrics.sample(len(exp.test), s.seed, most=POINTS)
+    places = {
+        "untrained encoders": tsne.tsne_map(joined(untrained[1])[chosen], s.seed),
+        f"teacher, {s.epochs} epochs, {s.hidden} channels": tsne.tsne_map(joined(trained[1])[chosen], s.seed),
+    }
+    labels = exp.clips.labels[exp.test.index.cpu().numpy()[chosen]]
+    title = f"t-SNE of {len(chosen)} test clips by class (generated motion)"
+    curves = drawing.training_curves(
+        teacher.rows,
+        title=f"stage 2 of {len(s.names)} modalities on generated motion, {s.epochs} epochs, {s.hidden} channels",
+    )
+    found = exp.score(trained).linear
+    confused = drawing.confusion_matrix(
+        found.confusion, names, title=f"teacher, linear probe: {found.accuracy:.1f} % of {len(exp.test)} test clips (generated motion)"
+    )
+    return [
+        drawing.save(drawing.map_panels(places, {"class": labels}, names, title=title), out / "map.png"),
+        drawing.save(curves, out / "training_curves.png"),
+        drawing.save(confused, out / "confusion.png"),
+    ]
+
+
+def _page(run: Path, out: Path, device: str) -> Path | None:
+    """The top of the page that `skelmm report` makes of the run, as a browser shows it."""
+    browser = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
+    if browser is None:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        page, shot = Path(folder) / "page.html", Path(folder) / "page.png"
+        command.report([run], page, device, say=lambda _: None)
+        options = ["--headless", "--hide-scrollbars", "--disable-gpu", f"--user-data-dir={folder}/profile"]
+        options += [f"--window-size={PAGE[0]},{PAGE[1]}", f"--screenshot={shot}", "--virtual-time-budget=3000"]
+        options += ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+        subprocess.run([browser, *options, page.as_uri()], capture_output=True, timeout=120, check=False)
+        if not shot.exists():
+            return None
+        return Path(shutil.copy(shot, out / "report.png"))
