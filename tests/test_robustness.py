@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from skelmm_core import cli, clips
+from skelmm_core.comparison import robustness
 from skelmm_core.errors import DataError, SettingsError
-from skelmm_core.evaluation import robustness
 from skelmm_core.evaluation.damage import KINDS, Damaged
 from skelmm_core.evaluation.knn import raw_nearest
 from skelmm_core.experiment import Experiment
@@ -116,3 +116,14 @@ def test_the_command_writes_a_row_for_every_level(path, tmp_path, capsys):
     assert "rate 16, linear" in capsys.readouterr().out
     rows = list(csv.DictReader(next((tmp_path / "evaluations").glob("*.csv")).open()))
     assert len(rows) == 2 * 5 * 3  # two damages, five levels; linear and kNN of encoders, kNN of raw coordinates
+
+
+def test_curves_hold_what_each_level_gives(path, tmp_path):
+    exp = Experiment(path, tmp_path, "small", "cpu", True, modalities="joint,bone")
+    branches = exp.untrained()
+    found = robustness.curves(exp, {"untrained": branches}, ["rate"])
+    under, raw = robustness.encoders_under(exp, branches), robustness.raw_under(exp)
+    assert found == {
+        "untrained": {"rate": {level: [under("rate", level)[0]] for level in (0.0, 2, 4, 8, 16)}},
+        "raw 1-NN": {"rate": {level: [raw("rate", level)] for level in (0.0, 2, 4, 8, 16)}},
+    }

@@ -6,19 +6,21 @@ raw coordinates the nearest training clip decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import cast
 
 from torch import Tensor
 
 from skelmm_core import batches
+from skelmm_core.clips import Clips
 from skelmm_core.encoder import Branches
 from skelmm_core.evaluation.damage import KINDS, Damaged
 from skelmm_core.evaluation.features import stacked
 from skelmm_core.evaluation.knn import knn, raw_nearest
-from skelmm_core.evaluation.linear import logits_of
+from skelmm_core.evaluation.linear import classifiers, logits_of
 from skelmm_core.evaluation.whitening import whitened
 from skelmm_core.experiment import Experiment
-from skelmm_core.export import classifiers
 
 Levels = dict[str, tuple[float, ...]]
 
@@ -37,7 +39,7 @@ def encoders_under(exp: Experiment, branches: Branches) -> Callable[[str, float]
     weight, bias = classifiers(gallery, labels, classes, s)
 
     def under(kind: str, level: float) -> tuple[float, float]:
-        clips = Damaged(exp.clips, kind, level, s.seed)
+        clips = cast(Clips, Damaged(exp.clips, kind, level, s.seed))  # has all that is asked of it there
         test = batches.load(clips, exp.split.test, s.frames, s.skeleton, s.view, exp.fabric.device, smooth=s.smooth)
         query = whitened(clean, exp.extracted(branches, test, s.segments), s.whiten)[1]
         right = logits_of(stacked(query), weight, bias).mean(dim=0).argmax(dim=1) == test.labels.cpu()
@@ -51,6 +53,24 @@ def raw_under(exp: Experiment) -> Callable[[str, float], float]:
     """A function of damage and level -> accuracy of the nearest training clip in raw coordinates, in percent of the test clips."""
 
     def under(kind: str, level: float) -> float:
-        return raw_nearest(exp.clips, exp.split, test_clips=Damaged(exp.clips, kind, level, exp.settings.seed)).accuracy
+        damaged = cast(Clips, Damaged(exp.clips, kind, level, exp.settings.seed))
+        return raw_nearest(exp.clips, exp.split, test_clips=damaged).accuracy
 
     return under
+
+
+def _linear(under: Callable[[str, float], tuple[float, float]], kind: str, level: float) -> float:
+    """The linear probe alone of `encoders_under`."""
+    return under(kind, level)[0]
+
+
+def curves(exp: Experiment, models: Mapping[str, Branches], names: Sequence[str] = ()) -> dict[str, dict[str, dict[float, list[float]]]]:
+    """What `drawing.damage_curves` draws: model -> damage -> level -> [percent of the test clips], by linear probe, raw coordinates by
+    their nearest neighbour last. names: of damages; none: all that these clips can suffer."""
+    known: dict[str, Callable[[str, float], float]] = {}
+    for model, branches in models.items():
+        under = encoders_under(exp, branches)
+        known[model] = partial(_linear, under)
+    known["raw 1-NN"] = raw_under(exp)
+    found = levels(exp, names)
+    return {model: {kind: {level: [under(kind, level)] for level in found[kind]} for kind in found} for model, under in known.items()}
