@@ -1,4 +1,4 @@
-# make run | make test | make smoke | make formats | make lab | make browser | make faults; options go into ARGS, e.g. make run ARGS="--notebooks 02,03 -p epochs=8"
+# make run | make test | make smoke | make formats | make lab | make browser | make faults | make check | make coverage | make soak | make cluster; options go into ARGS, e.g. make run ARGS="--notebooks 02,03 -p epochs=8"
 PYTHON ?= python3.11
 VENV ?= .venv
 OUT ?= outputs/run
@@ -6,7 +6,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
 
-.PHONY: run test smoke formats lab browser faults
+.PHONY: run test smoke formats lab browser faults check coverage soak cluster
 
 run: $(VENV)/installed  ## notebooks 00-06 on the built-in sample, a report at the end
 	$(BIN)/skelmm run --data sample --out $(OUT) --preset quick $(ARGS)
@@ -30,6 +30,23 @@ browser: $(VENV)/installed-browser  ## player and map in Chromium, JupyterLab an
 
 faults: $(VENV)/installed-lab  ## kills at random places, torn files, full disks, two writers, no network, the same answer twice; minutes
 	OMP_NUM_THREADS=1 SKELMM_FAULTS=25 $(BIN)/python -m pytest -m faults -rs tests/test_faults.py $(ARGS)
+
+check: $(VENV)/installed  ## style and types: ruff, and mypy, strict on the package
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check skelmm_core tests benchmarks
+	$(BIN)/mypy
+
+coverage: $(VENV)/installed  ## all tests, the share of the package's lines that they run, and the lines that they don't; below 95 % is an error
+	rm -rf outputs/coverage && mkdir -p outputs/coverage
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --skip-covered
+
+soak: $(VENV)/installed  ## an hour of training and 200 notebook runs, or SKELMM_SOAK seconds and SKELMM_SOAK_RUNS: memory, files and processes stay level
+	OMP_NUM_THREADS=1 SKELMM_SOAK=$${SKELMM_SOAK:-3600} SKELMM_SOAK_RUNS=$${SKELMM_SOAK_RUNS:-200} $(BIN)/python -m pytest -m soak -s tests/test_soak.py $(ARGS)
+
+cluster: $(VENV)/installed  ## sweeps by submitit, on a real Slurm of this machine where slurmctld, slurmd and munge are installed, and two processes by gloo
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/test_sweep.py tests/test_slurm.py tests/test_processes.py $(ARGS)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "making $(VENV): about 2 minutes, most of them for downloading torch"

@@ -1,8 +1,8 @@
 """skelmm: self-supervised, multi-modality, skeleton-based action recognition, from raw skeletons to a distilled student.
 
 Files of clips are made by `sample` and `prepare`, shown by `info`, their skeletons by `skeleton`; `run` executes the notebooks,
-`verify` repeats and compares, `ablate` runs the grid of ablations; `train`, `evaluate` and `export` do single stages. Each command has
-its own --help.
+`verify` repeats and compares, `ablate` runs the grid of ablations, `sweep` one of your own; `train`, `evaluate` and `export` do single
+stages. Each command has its own --help.
 """
 
 from __future__ import annotations
@@ -247,6 +247,37 @@ def ablate(
     print(command.ablate(groups, data, out, preset, seeds, parameters, shard, csv, device, smoke, short, dry_run))
 
 
+def sweep(
+    grid: Annotated[Path, Positional, arg(metavar="GRID.toml")] = Path("grid.toml"),
+    engine: str = "local",
+    jobs: int = 0,
+    status: bool = False,
+    retry: bool = False,
+    dry_run: bool = False,
+    wait: bool = True,
+    example: bool = False,
+) -> None:
+    """Run a grid of stages or notebooks, every combination at every seed, as independent jobs: what is missing, then OUT/sweep.csv.
+
+    A stage that several jobs build on is trained once, before them. A job that fails keeps its log, OUT/sweep/JOB/log.txt, and the others
+    go on. A sweep that was stopped goes on with the same command, from the checkpoints.
+
+    Args:
+        grid: TOML file; --example prints one with all its keys.
+        engine: local (processes of this machine, each with a GPU of its own where there are any) or slurm (arrays of jobs on a cluster;
+            needs pip install skelmm[slurm]).
+        jobs: of --engine local, at a time; 0: one per GPU, else one.
+        status: show what each job has come to, and run nothing.
+        retry: run those again that failed, too.
+        dry_run: list the jobs, and run nothing.
+        wait: of --engine slurm, stay until all jobs have ended; else give the command again for the table.
+        example: print a grid file.
+    """
+    from skelmm_core.sweep import command
+
+    print(command.example() if example else command.sweep(grid, engine, jobs, status, retry, dry_run, wait))
+
+
 def skeleton(
     name: Annotated[str, Positional, arg(metavar="NAME|FILE.toml")],
     clips: str = "",
@@ -264,9 +295,32 @@ def skeleton(
     print(skeleton_command.show(name, clips, figure))
 
 
-COMMANDS: dict[str, Callable] = {
+def gallery(
+    out: Path = Path("outputs/gallery"),
+    run: Path = Path("outputs/run"),
+    preset: str = "quick",
+    parameters: Named = (),
+    device: str = "auto",
+    smoke: bool = False,
+) -> None:
+    """Make the pictures that the README shows, from the built-in sample: clips, the six modalities, a GIF, maps, curves, mistakes, a page.
+
+    Args:
+        out: folder for the pictures.
+        run: output folder of `run` on the built-in sample; stages 1 and 2 are trained there where they are not there.
+        preset: described (the paper's setting), published (its code's), small (hundreds of clips), or quick (minutes).
+        parameters: a setting other than the preset's, e.g. -p epochs=8; may be repeated.
+        device: auto, cpu, cuda or cuda:N.
+        smoke: toy sizes, seconds per stage, to see that everything runs.
+    """
+    from skelmm_core.drawing import gallery
+
+    print("\n".join(map(str, gallery.gallery(out, run, preset, device, smoke, parameters))))
+
+
+COMMANDS: dict[str, Callable[..., None]] = {
     "sample": sample, "download": download, "prepare": prepare, "info": info, "skeleton": skeleton, "run": run, "ablate": ablate,
-    "verify": verify, "report": report, "predict": predict,
+    "sweep": sweep, "verify": verify, "report": report, "predict": predict, "gallery": gallery,
 }  # fmt: skip
 STAGED = {  # commands of a stage, whose options are that stage's settings; see `stage_commands`
     "train": "Train one stage (pretrain, exchange or distill), with the stages that it builds on; goes on where it was interrupted.",

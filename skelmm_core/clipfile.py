@@ -7,6 +7,7 @@ row and nothing is padded.
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from skelmm_core.recordings import NUMBERS, Source
 
 FORMAT = "skelmm-clips-1"
 COLUMNS = (*NUMBERS, "frames", "bodies")
-DTYPES = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
+DTYPES: dict[str, np.dtype[Any]] = {"F32": np.dtype("<f4"), "I32": np.dtype("<i4"), "I64": np.dtype("<i8"), "U8": np.dtype("u1")}
 KINDS = {"joints": "F32", "start": "I64", "name_end": "I64", **dict.fromkeys(COLUMNS, "I32"), "names": "U8"}  # in the file's order
 
 
@@ -37,7 +38,8 @@ def header(source: Source, rows: int, clips: int, name_bytes: int, content: str)
         "fingerprint": source.fingerprint,
         "content": content,
     }
-    table, end = {"__metadata__": metadata}, 0
+    table: dict[str, Any] = {"__metadata__": metadata}
+    end = 0
     for name, shape in shapes(rows, clips, name_bytes, len(source.skeleton)).items():
         begin, end = end, end + int(np.prod(shape, dtype=object)) * DTYPES[KINDS[name]].itemsize
         table[name] = {"dtype": KINDS[name], "shape": shape, "data_offsets": (begin, end)}

@@ -10,7 +10,7 @@ import json
 import mmap
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
 
@@ -25,16 +25,20 @@ __all__ = ["Clips", "Dropped", "Packed", "Recording", "Source", "WriteReport", "
 GENERATED = "generated motion"  # how the title of every source begins whose motion nobody performed
 
 
-class Names(Sequence):
+class Names(Sequence[str]):
     """Clip names, decoded when asked for."""
 
-    def __init__(self, text, ends: Sequence[int]):
+    def __init__(self, text: np.ndarray, ends: np.ndarray):
         self._text, self._ends = text, ends
 
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, i):
+    @overload
+    def __getitem__(self, i: int) -> str: ...
+    @overload
+    def __getitem__(self, i: slice) -> list[str]: ...
+    def __getitem__(self, i: int | slice) -> str | list[str]:
         if isinstance(i, slice):
             return [self[j] for j in range(*i.indices(len(self)))]
         i = range(len(self))[i]
@@ -107,8 +111,8 @@ class Clips:
 
     def __getitem__(self, i: int) -> Recording:
         numbers = (int(c[i]) for c in (self.labels, self.subjects, self.views, self.setups, self.repetitions))
-        label, *others = numbers
-        return Recording(self.joints_of(i), label, self.names[i], *others)
+        label, subject, view, setup, repetition = numbers
+        return Recording(self.joints_of(i), label, self.names[i], subject, view, setup, repetition)
 
     def columns(self) -> dict[str, np.ndarray]:
         """The columns by their singular names: label, subject, view, setup, repetition, frames, bodies."""
@@ -127,7 +131,7 @@ class Clips:
     def __repr__(self) -> str:
         return f"Clips('{self.path}': {self.title}, {len(self)} clips, {len(self.class_names)} classes, {self.skeleton.name})"
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[Clips], tuple[Path]]:
         return Clips, (self.path,)  # another process maps the file anew
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from tqdm import tqdm
 from tyro.conf import Positional, arg
@@ -226,7 +226,7 @@ def _room(url: str, folder: Path, wanted: int) -> None:
         )
 
 
-def _state(part: Path) -> dict:
+def _state(part: Path) -> dict[str, Any]:
     try:
         found = json.loads(_notes(part).read_text())
         return found if isinstance(found, dict) else {}

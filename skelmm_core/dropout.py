@@ -6,6 +6,8 @@ numbers have 64 bits, and a byte of them decides over an element, so the probabi
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -19,12 +21,15 @@ def dropout(x: Tensor, p: float) -> Tensor:
 
     Draws from torch's default generator, on the CPU in steps of 1/256 of probability; elsewhere this is `torch.nn.functional.dropout`.
     """
-    return _Dropout.apply(x, round(p * LEVELS)) if x.device.type == "cpu" else F.dropout(x, p)
+    if x.device.type != "cpu":
+        return F.dropout(x, p)
+    dropped: Tensor = _Dropout.apply(x, round(p * LEVELS))  # type: ignore[no-untyped-call]  # torch's
+    return dropped
 
 
 class _Dropout(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, dropped: int) -> Tensor:
+    def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
         if 2 * dropped == LEVELS:
             keep = torch.from_numpy(np.unpackbits(_bytes(x.numel() // 8 + 1).numpy())).view(torch.bool)
         else:
@@ -35,7 +40,7 @@ class _Dropout(torch.autograd.Function):
         return (x * keep).mul_(ctx.scale)
 
     @staticmethod
-    def backward(ctx, grad: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
         (keep,) = ctx.saved_tensors
         return (grad * keep).mul_(ctx.scale), None
 

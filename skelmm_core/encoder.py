@@ -7,7 +7,9 @@ convolutions plain matrix products and lets the temporal convolution run in its 
 
 from __future__ import annotations
 
+from collections.abc import ItemsView, ValuesView
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -76,7 +78,8 @@ class GraphConv(nn.Module):
 
     def _bias(self, graph: Tensor) -> Tensor:
         """What the convolution's biases come to at each joint, (V, C')."""
-        return torch.einsum("kvw,ko->wo", graph, self.conv.bias.view(3, self.c_out))
+        bias = cast(Tensor, self.conv.bias)  # torch knows convolutions without one, too
+        return torch.einsum("kvw,ko->wo", graph, bias.view(3, self.c_out))
 
 
 class Block(nn.Module):
@@ -90,7 +93,7 @@ class Block(nn.Module):
         self.norm2 = Norm2d(c_out)
         self.dropout = 0.0 if first else dropout
         self.first, self.stride = first, stride
-        self.shortcut: nn.Module | None = None
+        self.shortcut: nn.Sequential | None = None
         if not first and (c_in != c_out or stride != 1):
             # Strides are taken before the 1x1 convolution: oneDNN's strided one writes past its memory in the backward pass (torch 2.13,
             # several threads, channels last, fewer than 16 channels in, some batch sizes).
@@ -110,6 +113,9 @@ class Block(nn.Module):
 
 class Encoder(nn.Module):
     """One branch: `encoder(x (N, 3, T, V, M)) -> (feature (N, features), embedding (N, embedding))`; the embedding is not normalised."""
+
+    adjacency: Tensor
+    head: nn.Module
 
     def __init__(self, skeleton: Skeleton, shape: EncoderShape = EncoderShape(), in_channels: int = 3, head_width: int | None = None):
         super().__init__()
@@ -187,7 +193,8 @@ def initialise(module: nn.Module, scheme: str, generator: torch.Generator) -> No
         if isinstance(layer, nn.Conv2d | nn.Linear):
             fan_in = layer.weight[0].numel()
             layer.weight.data.normal_(0, 0.02 if scheme == "published" else (2 / fan_in) ** 0.5, generator=generator)
-            nn.init.zeros_(layer.bias)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
         elif isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
             if scheme == "published":
                 layer.weight.data.normal_(1, 0.02, generator=generator)
@@ -202,6 +209,12 @@ class Branches(nn.ModuleDict):
     `branches(inputs) -> (features (S, N, F), embeddings (S, N, D))`. A branch may see several modalities, joined along channels: its
     name is then theirs with plus signs, ``"joint+motion+bone"``.
     """
+
+    if TYPE_CHECKING:  # what `nn.ModuleDict` knows to be modules are encoders here
+
+        def __getitem__(self, key: str) -> Encoder: ...
+        def values(self) -> ValuesView[Encoder]: ...
+        def items(self) -> ItemsView[str, Encoder]: ...
 
     @property
     def modalities(self) -> tuple[str, ...]:

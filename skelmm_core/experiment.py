@@ -16,8 +16,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import torch
 from lightning_fabric import Fabric
 
@@ -35,6 +36,7 @@ from skelmm_core.settings import Distill
 from skelmm_core.stages.contrast import Contrast, encoders, shape_of, take_over
 from skelmm_core.stages.distill import Distillation
 from skelmm_core.stages.loop import Loop, Row
+from skelmm_core.stages.step import Model
 
 SAMPLE = "sample"
 
@@ -44,7 +46,7 @@ class Trained:
     """A finished stage: its model, one log row per epoch, its folder, whether it was found rather than trained now, and the digests
     of the training code that had a part in it or in the stages that it builds on (`manifest.training_code`)."""
 
-    model: torch.nn.Module
+    model: Model
     rows: list[Row]
     folder: Path
     found: bool
@@ -73,7 +75,8 @@ class Experiment:
     """
 
     def __init__(self, data: str | Path = SAMPLE, out: str | Path = "outputs/run", preset: str = "described", device: str = "auto",
-                 smoke: bool = False, on_step: Callable | None = None, on_epoch: Callable | None = None, **overrides: Any):  # fmt: skip
+                 smoke: bool = False, on_step: Callable[[Row], None] | None = None,
+                 on_epoch: Callable[[int, list[Row]], None] | None = None, **overrides: Any):  # fmt: skip
         if not isinstance(smoke, bool):
             raise SettingsError(f"smoke must be True or False, found {type(smoke).__name__} {smoke!r}")
         self.data, self.out, self.preset, self.smoke = str(data), Path(out), preset, smoke
@@ -86,7 +89,8 @@ class Experiment:
 
     def again(self, data: str | Path | None = None, **changes: Any) -> Experiment:
         """The same experiment with other clips or settings; clips that are loaded are shared, unless what is changed decides them."""
-        same = dict(preset=self.preset, device=str(self.fabric.device), smoke=self.smoke, on_step=self.on_step, on_epoch=self.on_epoch)
+        same: dict[str, Any] = dict(preset=self.preset, device=str(self.fabric.device), smoke=self.smoke, on_step=self.on_step,
+                                    on_epoch=self.on_epoch)  # fmt: skip
         other = Experiment(data or self.data, self.out, **same, **(dataclasses.asdict(self.settings) | changes))
         if data is None and not set(changes) & {"protocol", "skeleton", "frames", "smooth", "view"}:
             other.__dict__.update({name: self.__dict__[name] for name in ("clips", "split", "train", "test") if name in self.__dict__})
@@ -172,7 +176,8 @@ class Experiment:
         s = self.settings
         self._check_students()
         teacher = self.exchange()
-        return self._stage("distill", s, lambda: Distillation(s, self.train.skeleton, teacher.model.query), s.student_epochs,
+        model = cast(Contrast, teacher.model)
+        return self._stage("distill", s, lambda: Distillation(s, self.train.skeleton, model.query), s.student_epochs,
                            identity={"parent": teacher.folder.name}, code=teacher.code)  # fmt: skip
 
     def untrained(self, streams: Iterable[str] | None = None) -> Branches:
@@ -194,7 +199,9 @@ class Experiment:
         found = features.extract(branches.to(self.fabric.device), part, self.settings.unit_axis, segments=segments)
         return {name: f.float().cpu() for name, f in found.items()}
 
-    def score(self, branches: Branches | tuple[dict, dict], names: Iterable[str] | None = None) -> Scores:
+    def score(
+        self, branches: Branches | tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]], names: Iterable[str] | None = None
+    ) -> Scores:
         """Linear probes and kNN of branches (or of features that were extracted before), train split -> test split."""
         train, test = branches if isinstance(branches, tuple) else self.features(branches)
         return score(train, self.train.labels.cpu(), test, self.test.labels.cpu(), len(self.clips.class_names), self.settings, names)
@@ -202,16 +209,17 @@ class Experiment:
     def pretrain_folder(self) -> Path:
         return self._folder("pretrain", self._identity("pretrain", settings.narrow(self.settings, "pretrain"), {}))
 
-    def _identity(self, stage: str, s: settings.Evaluate, more: dict) -> dict[str, Any]:
+    def _identity(self, stage: str, s: settings.Evaluate, more: dict[str, Any]) -> dict[str, Any]:
         source = {"content": self.clips.content, "protocol": self.split.name, "clips": len(self.split.train)}
         return {"stage": stage, "settings": settings.training_fields(s), "data": source, **more}
 
-    def _folder(self, stage: str, identity: dict) -> Path:
+    def _folder(self, stage: str, identity: dict[str, Any]) -> Path:
         return self.out / "stages" / f"{stage}-{settings.digest(identity)}"
 
-    def _stage(self, stage: str, s, build: Callable, epochs: int, *, start: int = 0, stop: int | None = None, keep: tuple[int, ...] = (),
-               call: dict | None = None, momentum: dict | None = None, identity: dict | None = None,
-               code: Set[str] = frozenset(), changes: dict | None = None) -> Trained:  # fmt: skip
+    def _stage(self, stage: str, s: settings.Pretrain, build: Callable[[], Model], epochs: int, *, start: int = 0,
+               stop: int | None = None, keep: tuple[int, ...] = (), call: dict[str, Any] | None = None,
+               momentum: dict[str, torch.Tensor] | None = None, identity: dict[str, Any] | None = None,
+               code: Set[str] = frozenset(), changes: dict[str, Any] | None = None) -> Trained:  # fmt: skip
         identity = self._identity(stage, s, identity or {})
         folder = self._folder(stage, identity)
         processes.same(self.fabric, folder.name, "settings and data")
@@ -250,7 +258,7 @@ class Experiment:
             path = self.data if self.data == SAMPLE else str(Path(self.data).resolve())
             manifest.write(folder, {"stage": stage, "changes": changes, "identity": identity, **self.facts()}, path=path)
 
-    def _load(self, rows) -> Batches:
+    def _load(self, rows: np.ndarray) -> Batches:
         s, device = self.settings, self.fabric.device
         with memory.enough(f"{len(rows)} clips on {device}", "lower frames, or choose a protocol that trains with fewer clips"):
             return batches.load(self.clips, rows, s.frames, s.skeleton, s.view, device, smooth=s.smooth)
@@ -310,21 +318,23 @@ def make_fabric(device: str, precision: str) -> Fabric:
     with _unsaid("lightning_fabric.utilities.rank_zero"):  # a line about its precision for every Fabric; settings tell it
         if found.count > 1:
             return processes.fabric(kind, precision, found)
-        return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=precision)
+        return Fabric(accelerator=kind, devices=[int(number)] if number else 1, precision=cast(Any, precision))
 
 
 @contextmanager
 def _unsaid(logger: str) -> Iterator[None]:
-    """Nothing below a warning is logged by this logger inside."""
+    """Nothing below a warning is logged by this logger inside, nor its hint, wherever Slurm is installed, to start everything by srun."""
     log = logging.getLogger(logger)
     before = log.level
     log.setLevel(logging.WARNING)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "The .srun. command is available")
+            yield
     finally:
         log.setLevel(before)
 
 
-def _title(stage: str, s: settings.Evaluate) -> str:
+def _title(stage: str, s: settings.Pretrain) -> str:
     """What a progress line is headed with."""
-    return f"{stage} {len(s.names)} modalities" + (f" -> {s.students}" if stage == "distill" else "")
+    return f"{stage} {len(s.names)} modalities" + (f" -> {cast(Distill, s).students}" if stage == "distill" else "")

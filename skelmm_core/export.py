@@ -12,19 +12,18 @@ import json
 import struct
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
-from torch import Tensor
+from torch import Tensor, nn
 
 from skelmm_core import checkpoints, modalities
 from skelmm_core.encoder import Branches, Encoder, EncoderShape
 from skelmm_core.errors import CheckpointError, DataError
-from skelmm_core.evaluation.features import Features, checked_labels, stacked
-from skelmm_core.evaluation.linear import fit, scaling
+from skelmm_core.evaluation.linear import Classifiers
 from skelmm_core.files import refuse_foreign, replacing
 from skelmm_core.settings import Evaluate
 from skelmm_core.skeletons import SKELETONS, Skeleton
@@ -32,7 +31,6 @@ from skelmm_core.skeletons import SKELETONS, Skeleton
 FORMAT = "skelmm-encoders-1"
 UNSEALED = "sha256:" + 64 * "0"  # stands in a file's metadata where its digest will
 HEAD = "classifier."  # how the classifiers' tensors are named
-Classifiers = tuple[Tensor, Tensor]  # weight (S, F, classes), bias (S, 1, classes) of one linear classifier per branch
 
 
 def sealed(content: bytes) -> bytes:
@@ -86,7 +84,7 @@ def save(
     metadata = {
         "format": FORMAT, "role": role, "trained_on": title, "modalities": json.dumps(list(branches)),
         "settings": json.dumps(dataclasses.asdict(settings)), "shape": json.dumps(dataclasses.asdict(first.shape)),
-        "head_width": str(first.head[0].out_features),
+        "head_width": str(cast(nn.Sequential, first.head)[0].out_features),
         "skeleton": json.dumps(first.skeleton.to_dict()), "versions": json.dumps(checkpoints.versions()), "bodies": str(bodies),
         "classes": json.dumps(list(classes)), "data": json.dumps(dict(data or {})), "checksum": UNSEALED,
     }  # fmt: skip
@@ -103,21 +101,6 @@ def _named(classifiers: Classifiers | None) -> dict[str, Tensor]:
     return {} if classifiers is None else dict(zip((f"{HEAD}weight", f"{HEAD}bias"), classifiers, strict=True))
 
 
-def classifiers(features: Features, labels: Tensor, classes: int, settings: Evaluate) -> Classifiers:
-    """One linear classifier per stream of frozen features (name -> (N, F)), trained as those of the linear probe's headline figure.
-
-    Returns: weight (S, F, classes), bias (S, 1, classes), for features as they are: the probe's standardisation is inside.
-    """
-    x, together = stacked(features), settings.probe_fusion == "joint" and len(features) > 1
-    labels = checked_labels(labels, x, classes, "train")
-    mean, scale = torch.zeros_like(x[:, :1]), torch.ones_like(x[:, :1])  # (S, 1, F)
-    if settings.probe_standardise:
-        mean, scale = scaling(x)
-    weight, bias = fit((x - mean) * scale, labels, tuple(features), classes, settings, together)
-    weight = scale.transpose(1, 2) * weight
-    return weight, bias - mean @ weight
-
-
 def behind(classifiers: Classifiers, mean: Tensor, matrix: Tensor) -> Classifiers:
     """Classifiers that do for features x what `classifiers` do for ``(x - mean) @ matrix`` (`evaluation.whitening`)."""
     weight, bias = (part.double() for part in classifiers)
@@ -125,7 +108,7 @@ def behind(classifiers: Classifiers, mean: Tensor, matrix: Tensor) -> Classifier
     return weight.float(), (bias - mean.double() @ weight).float()
 
 
-def load(path: str | Path) -> tuple[Branches, dict]:
+def load(path: str | Path) -> tuple[Branches, dict[str, Any]]:
     """Encoders by modality, in eval mode on the CPU, and what the file says about them (role, trained_on, settings, versions, and where it
     is not older than that: bodies, classes, data).
 
@@ -134,7 +117,7 @@ def load(path: str | Path) -> tuple[Branches, dict]:
     return load_all(path)[:2]
 
 
-def load_all(path: str | Path) -> tuple[Branches, dict, Classifiers | None]:
+def load_all(path: str | Path) -> tuple[Branches, dict[str, Any], Classifiers | None]:
     """What `load` gives, and the classifiers, None where the file has none."""
     path = Path(path)
     if not path.is_file():

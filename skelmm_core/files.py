@@ -93,7 +93,7 @@ def _holder(lock: Path) -> str:
 
 def unwritten(path: Path, problem: OSError, error: type[SkelmmError] = DataError, kept: str = NOTHING) -> SkelmmError:
     """The error for a file that could not be written, saying what to do. kept: what became of the part that was written."""
-    advice = _ADVICE.get(problem.errno, "check the folder and the disk")
+    advice = _ADVICE.get(problem.errno or 0, "check the folder and the disk")
     return error(f"can't write '{path}': {problem.strerror or problem}; {kept}; {advice}")
 
 

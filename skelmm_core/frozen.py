@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import ItemsView, Iterable
+from typing import TYPE_CHECKING, cast
 
 import torch
 import torch.nn.functional as F
@@ -17,21 +19,26 @@ from torch import Tensor, nn
 from skelmm_core import modalities
 from skelmm_core.encoder import Block, Branches, Encoder
 from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.norm import Norm1d, Norm2d
 from skelmm_core.preparation import face_camera, facing
 from skelmm_core.settings import Evaluate
 from skelmm_core.skeletons import Skeleton
 
 
-def scale_and_shift(norm: nn.BatchNorm1d | nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def scale_and_shift(norm: Norm1d | Norm2d) -> tuple[Tensor, Tensor]:
     """What a batch normalisation is in eval mode: x * scale + shift, both (C,) float64."""
     scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
     return scale, norm.bias.double() - norm.running_mean.double() * scale
 
 
-def folded(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+def folded(conv: nn.Conv2d, norm: Norm2d) -> tuple[Tensor, Tensor]:
     """Weight and bias, float64, of one convolution that does what `conv` and then `norm` do."""
     scale, shift = scale_and_shift(norm)
-    return conv.weight.double() * scale.view(-1, 1, 1, 1), conv.bias.double() * scale + shift
+    return conv.weight.double() * scale.view(-1, 1, 1, 1), _bias(conv).double() * scale + shift
+
+
+def _bias(conv: nn.Conv2d) -> Tensor:
+    return cast(Tensor, conv.bias)  # torch knows convolutions without one, too
 
 
 class FrozenBlock(nn.Module):
@@ -42,14 +49,21 @@ class FrozenBlock(nn.Module):
     For later blocks it would be more (`encoder.DENSE_LIMIT` is for training, where every single product has a price).
     """
 
+    graph: Tensor | None
+    weight: Tensor
+    bias: Tensor
+    shortcut: Tensor | None
+    temporal: Tensor
+    temporal_bias: Tensor
+
     def __init__(self, block: Block, adjacency: Tensor, scale: Tensor | None = None, shift: Tensor | None = None):
         super().__init__()
         self.first, self.stride, c_out = block.first, block.stride, block.graph.c_out
         graph = (adjacency * block.graph.importance).double()  # (3, V, W)
         after, bias = scale_and_shift(block.norm1)
         weight = block.graph.conv.weight.double().view(3, c_out, -1) * after.view(-1, 1)  # (3, C', C)
-        bias = torch.einsum("kvw,ko->wo", graph, block.graph.conv.bias.double().view(3, c_out) * after) + bias  # (W, C')
-        if scale is None:
+        bias = torch.einsum("kvw,ko->wo", graph, _bias(block.graph.conv).double().view(3, c_out) * after) + bias  # (W, C')
+        if scale is None or shift is None:
             self._keep("graph", graph.permute(2, 0, 1).flatten(0, 1))  # (W*3, V)
             self._keep("weight", weight.transpose(0, 1).flatten(1))  # (C', 3*C)
         else:
@@ -61,7 +75,8 @@ class FrozenBlock(nn.Module):
         temporal, bias = folded(block.temporal, block.norm2)
         self.register_buffer("shortcut", None)
         if block.shortcut is not None:
-            shortcut, more = folded(*block.shortcut)
+            conv, norm = block.shortcut
+            shortcut, more = folded(cast(nn.Conv2d, conv), cast(Norm2d, norm))
             self._keep("shortcut", shortcut)
             bias = bias + more
         self._keep("temporal", temporal)
@@ -95,7 +110,8 @@ class FrozenEncoder(nn.Module):
         self.shape, self.skeleton, self.in_channels = encoder.shape, encoder.skeleton, encoder.in_channels
         scale, shift = (value.view(len(self.skeleton), self.in_channels) for value in scale_and_shift(encoder.input_norm))
         self.blocks = nn.ModuleList(
-            FrozenBlock(block, encoder.adjacency, *((scale, shift) if block.first else ())) for block in encoder.blocks
+            FrozenBlock(block, encoder.adjacency, *((scale, shift) if block.first else ()))
+            for block in cast(Iterable[Block], encoder.blocks)
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -128,6 +144,10 @@ class Frozen(nn.ModuleDict):
     inputs: modality -> (N, 3, T, V, M).
     """
 
+    if TYPE_CHECKING:  # as in `Branches`
+
+        def items(self) -> ItemsView[str, FrozenEncoder]: ...
+
     def __init__(self, branches: Branches):
         super().__init__({name: FrozenEncoder(encoder) for name, encoder in branches.items()})
 
@@ -156,6 +176,12 @@ class FromJoints(nn.Module):
         shape.
     """
 
+    kernel: Tensor | None
+    moments: Tensor
+    empty: Tensor | None
+    weight: Tensor | None
+    bias: Tensor | None
+
     def __init__(self, branches: Branches, settings: Evaluate, bodies: int = 2, classifiers: tuple[Tensor, Tensor] | None = None):
         super().__init__()
         encoder = next(iter(branches.values()))
@@ -169,7 +195,11 @@ class FromJoints(nn.Module):
         averaged_in = encoder.shape.bodies == "all"
         self.register_buffer("empty", self.branches(dict.fromkeys(self.branches.modalities, nobody)) if averaged_in else None)
         weight, bias = classifiers or (None, None)
-        if classifiers and (weight.shape[:2] != (len(branches), encoder.shape.features) or bias.shape != (len(weight), 1, weight.shape[2])):
+        if (
+            weight is not None
+            and bias is not None
+            and (weight.shape[:2] != (len(branches), encoder.shape.features) or bias.shape != (len(weight), 1, weight.shape[2]))
+        ):
             raise DataError(
                 f"classifiers of {len(branches)} branches must be ({len(branches)}, {encoder.shape.features}, classes) and "
                 f"({len(branches)}, 1, classes), found {tuple(weight.shape)} and {tuple(bias.shape)}"
@@ -189,10 +219,10 @@ class FromJoints(nn.Module):
         n, m, t = joints.shape[:3]
         x = self.prepared(joints)
         frames = torch.full((n,), t, dtype=torch.float32, device=x.device)
-        features = self.branches(modalities.compute(x, frames, self.skeleton, self.branches.modalities, self.preset))
+        features: Tensor = self.branches(modalities.compute(x, frames, self.skeleton, self.branches.modalities, self.preset))
         if self.empty is not None:
             features = (features * m + self.empty * (self.bodies - m)) / self.bodies
-        if self.weight is None:
+        if self.weight is None or self.bias is None:
             return features
         return features, torch.baddbmm(self.bias, features.transpose(0, 1), self.weight).mean(dim=0)
 

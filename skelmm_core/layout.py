@@ -7,6 +7,7 @@ what it used, so that a missing, misshapen or leftover tensor is an error that n
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -89,7 +90,7 @@ class Reader:
             return self.state[name]
         return None
 
-    def fill(self, module: nn.Module, prefix: str, rename=lambda name: name) -> None:
+    def fill(self, module: nn.Module, prefix: str, rename: Callable[[str], str] = lambda name: name) -> None:
         for name, own in module.state_dict().items():  # shares memory with the module
             stored = self.tensor(prefix + rename(name), own.shape)
             if stored is not None:
@@ -146,14 +147,15 @@ class Reader:
         length = next(self.size(f"queue{s}", 1) for s in suffixes if f"queue{s}" in self.state)
         data = [self.tensor(f"queue{s}", (width, length)) for s in suffixes]
         pointers = [self.tensor(f"queue_ptr{s}", (1,)) for s in suffixes]
-        if any(t is None for t in data + pointers):
+        there, places = [t for t in data if t is not None], [p for p in pointers if p is not None]
+        if len(there) < len(data) or len(places) < len(pointers):
             return None, 0  # `finish` says which
-        slots = {int(p) for p in pointers}
+        slots = {int(p) for p in places}
         if len(slots) > 1 or not 0 <= min(slots) < length:
             raise CheckpointError(
                 f"{self.path}: queue pointers {sorted(slots)} for queues of {length}; expected one slot for all, below {length}"
             )
-        return torch.stack(data), slots.pop()
+        return torch.stack(there), slots.pop()
 
     def finish(self) -> None:
         extra = sorted(self.state.keys() - self.used)

@@ -46,7 +46,7 @@ def ekem(q: Tensor, k: Tensor, queue: Tensor, temperature: float = 0.07, topk: i
     pairs = list(combinations(range(len(q)), 2))
     parts = sums(q, queue, temperature, pairs, topk=topk)
     a = [_at(q[u], queue[u], parts.near) for u in range(len(q))]  # (S, N, k) each, of the columns that each branch finds near
-    losses = [[] for _ in q]
+    losses: list[list[Tensor]] = [[] for _ in q]
     for both, (u, v) in zip(parts.both, pairs, strict=True):
         for x, y in ((u, v), (v, u)):
             losses[x].append(_mined(positive[x], parts.own[x], both, a[x][y], a[y][y], temperature))
@@ -140,8 +140,8 @@ def relational_distillation(
     _check_topk(topk, teacher_queue)
     joint = F.normalize(teacher.movedim(0, 1).flatten(1), dim=-1)  # (N, S*D)
     positive = (student * joint).sum(-1) / temperature  # (E, N)
-    own_queues = queue_of is None or list(queue_of) == list(range(len(teacher)))
-    seen = teacher_queues if own_queues else teacher_queues[list(queue_of)]  # (S, D, K)
+    order = list(range(len(teacher))) if queue_of is None else list(queue_of)
+    seen = teacher_queues if order == list(range(len(teacher))) else teacher_queues[order]  # (S, D, K)
     pairs = list(product(range(len(student)), range(len(teacher))))
     parts = sums(student, teacher_queue.unsqueeze(0), temperature, pairs, (teacher, seen), topk)
     b = [_at(teacher[v], seen[v], parts.near[v]) for v in range(len(teacher))]  # (N, k) each

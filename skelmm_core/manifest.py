@@ -28,8 +28,7 @@ TRAINING = (
 )  # fmt: skip
 EVALUATION = tuple(f"evaluation/{name}.py" for name in (
     "features", "linear", "knn", "metrics", "retrieval", "finetuning", "semi", "fewshot", "fusion", "whitening", "scores", "damage",
-    "robustness",
-)) + ("comparison/parts.py", "comparison/subjects.py")  # fmt: skip
+)) + ("comparison/parts.py", "comparison/robustness.py", "comparison/subjects.py")  # fmt: skip
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-learn", "openTSNE", "matplotlib", "plotly", "papermill")
 
 

@@ -71,7 +71,7 @@ class Motion:
     @cached_property
     def axis(self) -> Tensor:
         """b_v x b_axis(v), zero at the centre joint, (N, 3, T, V, M)."""
-        axis = torch.linalg.cross(self.bone, self.bone[:, :, :, list(self.skeleton.axis)], dim=1)
+        axis: Tensor = torch.linalg.cross(self.bone, self.bone[:, :, :, list(self.skeleton.axis)], dim=1)
         axis[:, :, :, self.skeleton.centre] = 0
         return axis
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -25,6 +26,11 @@ class Norm1d(nn.BatchNorm1d):
     """(R, C) -> same."""
 
     joined = False
+    momentum: float
+    bias: nn.Parameter
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         return _normalise(self, x) if _exact(self, x) else super().forward(x)
@@ -34,6 +40,11 @@ class Norm2d(nn.BatchNorm2d):
     """(B, C, T, V), channels last in memory -> same."""
 
     joined = False
+    momentum: float
+    bias: nn.Parameter
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
 
     def forward(self, x: Tensor) -> Tensor:
         return _normalise(self, x) if _exact(self, x) else super().forward(x)
@@ -57,7 +68,9 @@ def _exact(norm: Norm1d | Norm2d, x: Tensor) -> bool:
 
 
 def _normalise(norm: Norm1d | Norm2d, x: Tensor) -> Tensor:
-    y, mean, variance, count = _Normalise.apply(x, norm.weight, norm.bias, norm.eps, norm.joined)
+    y: Tensor
+    made = _Normalise.apply(x, norm.weight, norm.bias, norm.eps, norm.joined)  # type: ignore[no-untyped-call]  # torch's
+    y, mean, variance, count = made
     if not norm.joined and count < 2:
         raise ValueError(f"batch normalisation needs more than one value per channel in training, found shape {tuple(x.shape)}")
     with torch.no_grad():
@@ -93,11 +106,11 @@ class _Normalise(torch.autograd.Function):
     """weight * (x - mean) / sqrt(variance + eps) + bias, with the batch's mean, variance and values per channel as further outputs."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor, eps: float, joined: bool) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, eps: float, joined: bool) -> tuple[Tensor, Tensor, Tensor, int | Tensor]:
         mean, variance = _statistics(x)
-        count = x.numel() // x.shape[1]
+        count: int | Tensor = x.numel() // x.shape[1]
         if joined:
-            mean, variance, count = _pooled(mean, variance, count)
+            mean, variance, count = _pooled(mean, variance, x.numel() // x.shape[1])
         inverse = torch.rsqrt(variance + eps).float()
         mean, variance = mean.float(), variance.float()
         ctx.save_for_backward(x, weight, mean, inverse, *([count] if joined else []))
@@ -106,7 +119,7 @@ class _Normalise(torch.autograd.Function):
         return F.batch_norm(x, mean, variance, weight, bias, training=False, eps=eps), mean, variance, count
 
     @staticmethod
-    def backward(ctx, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, inverse, *count = ctx.saved_tensors
         needed = [True] * 3 if ctx.joined else list(ctx.needs_input_grad[:3])
         needed[0] = ctx.needs_input_grad[0] and not ctx.joined

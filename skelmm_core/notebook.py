@@ -128,7 +128,9 @@ class LiveCurves:
     """`on_epoch` callback: one figure per training stage that follows the log, drawn anew at most every `pause` seconds."""
 
     def __init__(self, pause: float = 5.0):
-        self.pause, self.handle, self.stage, self.last, self.drawn = pause, None, (), 0, 0.0
+        self.pause, self.last, self.drawn = pause, 0, 0.0
+        self.handle: Any = None
+        self.stage: tuple[object, ...] = ()
 
     def __call__(self, epoch: int, rows: Sequence[Mapping[str, float]]) -> None:
         stage = (rows[0]["epoch"], *rows[0])
@@ -208,7 +210,7 @@ class Session:
         display(figure)
         return figure
 
-    def training(self, every: int = watching.EVERY) -> AbstractContextManager:
+    def training(self, every: int = watching.EVERY) -> AbstractContextManager[Any]:
         """A block in which stages are watched (`watching.Watch`): by curves with a button where somebody looks on, else by a line per look.
 
         every: epochs between two looks; 0: none.

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +24,8 @@ from torch import Tensor
 from skelmm_core import checkpoints, frozen
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, SettingsError
-from skelmm_core.export import UNSEALED, Classifiers, check_seal, sealed
+from skelmm_core.evaluation.linear import Classifiers
+from skelmm_core.export import UNSEALED, check_seal, sealed
 from skelmm_core.files import replacing
 from skelmm_core.settings import Evaluate
 
@@ -86,7 +87,7 @@ def save(
     require()
     path = Path(path)
     refuse_foreign(path)
-    model = frozen.freeze(branches, settings, bodies, classifiers)
+    model = cast(frozen.FromJoints, frozen.freeze(branches, settings, bodies, classifiers))
     example = _random(0, 1, bodies, 20, len(model.skeleton))
     metadata = {
         "format": FORMAT, "role": role, "trained_on": title, "modalities": json.dumps(list(branches)),
@@ -102,7 +103,7 @@ def save(
         return _verify(session(Path(file.name).read_bytes(), path), path, model, examples)
 
 
-def load(path: str | Path, threads: int | None = None) -> tuple[InferenceSession, dict]:
+def load(path: str | Path, threads: int | None = None) -> tuple[InferenceSession, dict[str, Any]]:
     """A session of onnxruntime on the CPU, and what the file says: role, trained_on, modalities, settings, skeleton, bodies, classes,
     versions, and data where it is not older than that.
 
@@ -137,7 +138,7 @@ def session(content: bytes, path: Path, threads: int | None = None) -> Inference
         raise CheckpointError(f"'{path}' can't be read as an ONNX file; is it torn or of another kind? ({problem})") from problem
 
 
-def about(opened: InferenceSession, path: Path) -> tuple[dict, list[float]]:
+def about(opened: InferenceSession, path: Path) -> tuple[dict[str, Any], list[float]]:
     """The metadata of a file that `save` wrote, and the features of its example."""
     found = opened.get_modelmeta().custom_metadata_map
     if found.get("format") != FORMAT:
@@ -166,11 +167,11 @@ def _graph(model: frozen.FromJoints, metadata: dict[str, str]) -> bytes:
             model, (_random(0, 3, model.bodies, 70, len(model.skeleton)),), dynamo=True, verbose=False, dynamic_shapes=(axes,),
             input_names=["joints"], output_names=names,
         )  # fmt: skip
-    proto = program.model_proto
+    proto = cast(torch.onnx.ONNXProgram, program).model_proto
     for part in (*proto.graph.node, *proto.graph.value_info):
         part.ClearField("metadata_props")  # lines of code and paths of this machine
     onnx.helper.set_model_props(proto, metadata)
-    return proto.SerializeToString()
+    return bytes(proto.SerializeToString())
 
 
 def _verify(opened: InferenceSession, path: Path, model: frozen.FromJoints, examples: Sequence[tuple[np.ndarray, Tensor]]) -> float:
@@ -182,9 +183,9 @@ def _verify(opened: InferenceSession, path: Path, model: frozen.FromJoints, exam
             joints[0, 1:] = 0  # nobody there
             for (name, ours), theirs in zip(_outputs(model, joints).items(), _run(opened, joints).values(), strict=True):
                 worst = max(worst, _compare(theirs, ours, f"'{path}', {name} of random numbers {tuple(joints.shape)}"))
-    for joints, features in examples:
-        found = _run(opened, torch.from_numpy(np.array(joints, np.float32))[None])["features"][0]
-        worst = max(worst, _compare(found, features.numpy(), f"'{path}', features of a clip {joints.shape}"))
+    for clip, features in examples:
+        found = _run(opened, torch.from_numpy(np.array(clip, np.float32))[None])["features"][0]
+        worst = max(worst, _compare(found, features.numpy(), f"'{path}', features of a clip {clip.shape}"))
     return worst
 
 

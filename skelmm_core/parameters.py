@@ -13,7 +13,7 @@ import tokenize
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nbformat
 
@@ -59,7 +59,7 @@ class Parameter:
             except ValueError:
                 pass
         elif type(value) is kind or (kind is float and type(value) is int):
-            return kind(value)
+            return kind(cast(Any, value))
         expected = "true or false" if kind is bool else {int: "a whole number", float: "a number", str: "a text"}[kind]
         raise SettingsError(f"parameter '{self.name}' must be {expected}{' or none' if self.optional else ''}, found {value!r}")
 
@@ -112,7 +112,7 @@ def of_cell(source: str) -> dict[str, Parameter]:
                 annotated = ""
             case _:
                 continue
-        found[name] = Parameter(name, annotated, ast.literal_eval(value), comments.get(node.end_lineno, ""))
+        found[name] = Parameter(name, annotated, ast.literal_eval(value), comments.get(node.end_lineno or 0, ""))
     return found
 
 

@@ -11,7 +11,7 @@ Similarities of unit vectors lie in [-1, 1], so at usual temperatures no exponen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -51,12 +51,15 @@ def sums(
     """
     length = queue.shape[-1]
     columns = columns or max(1, min(length, ELEMENTS.get(q.device.type, 1 << 22) // (len(q) * q.shape[1])))
-    return Sums(*_Sums.apply(q, queue, others, temperature, tuple(pairs), topk, columns))
+    found = _Sums.apply(q, queue, others, temperature, tuple(pairs), topk, columns)  # type: ignore[no-untyped-call]  # torch's
+    return Sums(*found)
 
 
 class _Sums(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, q, queue, others, temperature, pairs, topk, columns):
+    def forward(
+        ctx: Any, q: Tensor, queue: Tensor, others: tuple[Tensor, Tensor] | None, temperature: float, pairs: Pairs, topk: int, columns: int
+    ) -> tuple[Tensor, Tensor, Tensor]:
         own = q.new_full(q.shape[:2], -torch.inf)
         both = q.new_full((len(pairs), q.shape[1]), -torch.inf)
         best: tuple[Tensor, Tensor] | None = None
@@ -77,7 +80,7 @@ class _Sums(torch.autograd.Function):
         return own, both, near
 
     @staticmethod
-    def backward(ctx, grad_own, grad_both, _):
+    def backward(ctx: Any, grad_own: Tensor, grad_both: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         q, queue, own, both, *others = ctx.saved_tensors
         grad = torch.zeros_like(q)
         for number, begin in enumerate(range(0, queue.shape[-1], ctx.columns)):

@@ -190,7 +190,8 @@ class _Run:
 
     def metrics(self, name: str) -> dict[str, Any] | None:
         try:
-            return json.loads((self.out / name / "metrics.json").read_text())
+            metrics: dict[str, Any] = json.loads((self.out / name / "metrics.json").read_text())
+            return metrics
         except (OSError, ValueError):
             return None
 
@@ -213,7 +214,7 @@ class _Run:
 def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Run) -> list[str]:
     """Runs notebooks, at most `jobs` at once, each after the one that it builds on; the messages of those that stopped."""
     failures: list[str] = []
-    running: dict[Future, tuple[str, dict[str, Any], float]] = {}
+    running: dict[Future[str], tuple[str, dict[str, Any], float]] = {}
     jobs = min(jobs, len(pending)) or 1
     waiting = list(pending)
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
@@ -240,7 +241,7 @@ def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Ru
     return failures
 
 
-def _message(future: Future, name: str, state: _Run, began: float) -> str:
+def _message(future: Future[str], name: str, state: _Run, began: float) -> str:
     """Why a notebook did not come to its end, or ""; one that did gets its name."""
     part, whole, metrics = state.out / f"{name}.failed.ipynb", state.out / f"{name}.ipynb", state.out / name / "metrics.json"
     try:

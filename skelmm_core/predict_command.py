@@ -93,7 +93,8 @@ def _rows(model: Model, clips: Clips, part: str, protocol: str) -> list[int]:
             raise SettingsError("--protocol divides the clips: say which part to take, as in --part test")
         return list(range(len(clips)))
     known = model.data.get("protocol", "") if _same(model, clips) else ""
-    return getattr(protocols.split(clips, protocol or known), part).tolist()
+    chosen: list[int] = getattr(protocols.split(clips, protocol or known), part).tolist()
+    return chosen
 
 
 def _same(model: Model, clips: Clips) -> bool:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -22,8 +22,7 @@ from skelmm_core.clips import Clips
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.evaluation.features import extract, stacked
-from skelmm_core.evaluation.linear import logits_of
-from skelmm_core.export import Classifiers
+from skelmm_core.evaluation.linear import Classifiers, logits_of
 from skelmm_core.skeletons import Skeleton
 
 CHUNK = 64  # clips of one length that are computed at a time
@@ -76,7 +75,7 @@ def load(path: str | Path, threads: int | None = None) -> Model:
     if branches is None:
         return Model(lambda x: torch.from_numpy(session.run(["logits"], {"joints": x.numpy()})[0]),
                      Skeleton.from_dict(about["skeleton"]), *facts)  # fmt: skip
-    return of_branches(branches, classifiers, *facts)
+    return of_branches(branches, cast(Classifiers, classifiers), *facts)
 
 
 def of_branches(branches: Branches, classifiers: Classifiers, classes: Sequence[str], bodies: int, s: settings.Distill,
@@ -109,7 +108,7 @@ def on_joints(joints: np.ndarray, have: Skeleton, want: Skeleton) -> np.ndarray:
         return joints
     weights = skeletons.mapping(have, want)
     if want.dimensions == 3:
-        return np.einsum("uv,mtvc->mtuc", weights, joints)
+        return np.asarray(np.einsum("uv,mtvc->mtuc", weights, joints))
     rows = torch.from_numpy(np.array(joints, np.float32)).flatten(0, 1)
     return image.remapped(rows, torch.from_numpy(weights)).view(*joints.shape[:2], len(want), 3).numpy()
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.plugins.environments import SLURMEnvironment, TorchElasticEnvironment
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning_fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning_fabric.strategies.ddp import DDPStrategy
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -37,9 +38,10 @@ def fabric(kind: str, precision: str, found: Launch) -> Fabric:
     # does not change within it, so DDP finds them in the first step.
     knows = inspect.signature(DistributedDataParallel).parameters
     buffers = "forward_sync_buffers" if "forward_sync_buffers" in knows else "broadcast_buffers"
-    strategy = DDPStrategy(static_graph=True, **{buffers: False})
+    strategy = DDPStrategy(static_graph=True, **cast(dict[str, Any], {buffers: False}))
     made = Fabric(
-        accelerator=kind, devices=found.per_machine, num_nodes=found.count // found.per_machine, strategy=strategy, precision=precision,
+        accelerator=kind, devices=found.per_machine, num_nodes=found.count // found.per_machine, strategy=strategy,
+        precision=cast(Any, precision),
         plugins=[TorchElasticEnvironment() if found.by == TORCHRUN else SLURMEnvironment()],
     )  # fmt: skip
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")  # of 1x1 kernels, whose strides mean nothing
@@ -51,7 +53,8 @@ def first_makes(fabric: Fabric, make: Callable[[], T]) -> T:
     """What `make` gives in the first process, for all; its `SkelmmError` is raised in all. Tensors must be on the CPU."""
     if fabric.world_size == 1:
         return make()
-    made, error = None, None
+    made: T | None = None
+    error: SkelmmError | None = None
     if fabric.is_global_zero:
         try:
             made = make()
@@ -60,7 +63,7 @@ def first_makes(fabric: Fabric, make: Callable[[], T]) -> T:
     made, error = fabric.broadcast((made, error))
     if error is not None:
         raise error
-    return made
+    return cast(T, made)
 
 
 def same(fabric: Fabric, value: str, what: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Any
 
 from torch import Tensor
 from tqdm import tqdm
@@ -18,7 +19,7 @@ class Progress:
     epochs: in all.
     """
 
-    def __init__(self, title: str, bar: tqdm, per_epoch: int, done: int, stop: int, epochs: int):
+    def __init__(self, title: str, bar: tqdm[Any], per_epoch: int, done: int, stop: int, epochs: int):
         self.title, self.bar, self.per_epoch, self.stop, self.epochs = title, bar, per_epoch, stop, epochs
         self.first = self.done = done
         self.began = self.told = time.monotonic()

@@ -13,11 +13,12 @@ import ast
 import operator
 import re
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from skelmm_core.clips import COLUMNS, Clips
+from skelmm_core.clipfile import COLUMNS
+from skelmm_core.clips import Clips
 from skelmm_core.errors import ProtocolError, nearest
 from skelmm_core.sources.ntu_names import TRAINING_PERFORMERS
 
@@ -53,10 +54,10 @@ def split(clips: Clips, protocol: str = "") -> Split:
     name = protocol.strip() or clips.protocol
     if not name:
         raise ProtocolError(f"'{clips.path}' names no protocol of its own; name one ({', '.join(_forms())})")
-    train, *test = (_mask(part, name, clips) for part in _expression(name).split(" / "))
-    if len(test) > 1:
+    train, *others = (_mask(part, name, clips) for part in _expression(name).split(" / "))
+    if len(others) > 1:
         raise ProtocolError(f"protocol '{name}' has more than one ' / '; expected 'training part' or 'training part / test part'")
-    test = test[0] if test else ~train
+    test = others[0] if others else ~train
     several = np.bincount(clips.labels)[clips.labels] > 1
     train, test = train & several, test & several
     _check(clips, name, train, test, np.unique(clips.labels[several]))
@@ -112,7 +113,7 @@ def _expression(name: str) -> str:
     return name
 
 
-def _mask(text: str, name: str, clips: Clips) -> np.ndarray:
+def _mask(text: str, name: str, clips: Clips | _AnyClips) -> np.ndarray:
     """(N,) bool: the clips for which an expression holds."""
     try:
         tree = ast.parse(text.strip(), mode="eval")
@@ -123,7 +124,7 @@ def _mask(text: str, name: str, clips: Clips) -> np.ndarray:
     return np.broadcast_to(_truth(value, name), len(clips))
 
 
-def _value(node: ast.expr, name: str, clips: Clips) -> np.ndarray | int:
+def _value(node: ast.expr, name: str, clips: Clips | _AnyClips) -> Any:
     """Value of an expression: int64 or bool, (N,) or a single one."""
     match node:
         case ast.Constant(value=int() as number) if not isinstance(number, bool):
@@ -137,16 +138,17 @@ def _value(node: ast.expr, name: str, clips: Clips) -> np.ndarray | int:
         case ast.BoolOp(op=op, values=parts):
             joined = np.logical_and if isinstance(op, ast.And) else np.logical_or
             return joined.reduce(np.broadcast_arrays(*(_truth(_value(p, name, clips), name) for p in parts)))
-        case ast.BinOp(op=op, left=left, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_number(_value(left, name, clips), name), _number(_value(right, name, clips), name))
+        case ast.BinOp(op=sign, left=left, right=right) if type(sign) in _OPERATORS:
+            return _OPERATORS[type(sign)](_number(_value(left, name, clips), name), _number(_value(right, name, clips), name))
         case ast.Compare(left=left, ops=ops, comparators=others):
-            result, last = np.True_, _number(_value(left, name, clips), name)
-            for op, other in zip(ops, others, strict=True):
-                if isinstance(op, ast.In | ast.NotIn):
-                    result = result & (np.isin(last, _members(other, name)) ^ isinstance(op, ast.NotIn))
-                elif type(op) in _OPERATORS:
+            result: Any = np.True_
+            last = _number(_value(left, name, clips), name)
+            for test, other in zip(ops, others, strict=True):
+                if isinstance(test, ast.In | ast.NotIn):
+                    result = result & (np.isin(last, _members(other, name)) ^ isinstance(test, ast.NotIn))
+                elif type(test) in _OPERATORS:
                     value = _number(_value(other, name, clips), name)
-                    result, last = result & _OPERATORS[type(op)](last, value), value
+                    result, last = result & _OPERATORS[type(test)](last, value), value
                 else:
                     raise ProtocolError(f"protocol '{name}': 'is' is not understood; compare with == or !=")
             return result
@@ -166,7 +168,7 @@ def _members(node: ast.expr, name: str) -> list[int]:
     raise ProtocolError(f"protocol '{name}': expected a list of integers after 'in', as in 'view in (1, 2)', found '{ast.unparse(node)}'")
 
 
-def _column(column: str, name: str, clips: Clips) -> np.ndarray:
+def _column(column: str, name: str, clips: Clips | _AnyClips) -> np.ndarray:
     columns = clips.columns()
     if column not in columns:
         raise ProtocolError(f"protocol '{name}': no column '{column}'{nearest(column, [*columns, *NAMED])}; columns: {', '.join(columns)}")
@@ -180,7 +182,7 @@ def _column(column: str, name: str, clips: Clips) -> np.ndarray:
     return values
 
 
-def _truth(value, name: str) -> np.ndarray:
+def _truth(value: Any, name: str) -> np.ndarray:
     if np.asarray(value).dtype != bool:
         raise ProtocolError(
             f"protocol '{name}': expected a condition that is true or false, found a number; compare it, as in 'setup == 1'"
@@ -188,7 +190,7 @@ def _truth(value, name: str) -> np.ndarray:
     return np.asarray(value)
 
 
-def _number(value, name: str) -> np.ndarray:
+def _number(value: Any, name: str) -> Any:
     if np.asarray(value).dtype == bool:
         raise ProtocolError(f"protocol '{name}': a condition stands where a number is expected; join conditions with and / or / not")
     return value

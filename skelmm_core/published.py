@@ -11,15 +11,16 @@ What such a file does not hold, and the caller must know: dropout, temperature, 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from skelmm_core import modalities, settings, skeletons
-from skelmm_core.encoder import Branches, Encoder, EncoderShape
+from skelmm_core.encoder import Block, Branches, Encoder, EncoderShape
 from skelmm_core.errors import CheckpointError
 from skelmm_core.layout import LETTER, SUFFIX, Reader, read_state
 from skelmm_core.queues import Queues
@@ -114,7 +115,7 @@ def load(path: str | Path, skeleton: Skeleton | str = "ntu25", dropout: float = 
     if not key and queues is None and isinstance(next(iter((students or query).values())).head, nn.Linear):
         kind += ", linear evaluation"
     if kind.startswith("single"):
-        query, key = (Branches(zip([modality], branches.values(), strict=False)) for branches in (query, key))
+        query, key = (Branches(dict(zip([modality], branches.values(), strict=False))) for branches in (query, key))
     key.requires_grad_(False)
     for part in (query, key, students, heads):  # ready to be asked; `to_contrast` and `to_distillation` train copies
         part.eval()
@@ -187,7 +188,7 @@ def _adopt(encoder: Encoder, own: Pretrain) -> Encoder:
     """A copy that keeps weights and drops out and treats bodies as settings `own` say."""
     encoder = copy.deepcopy(encoder)
     encoder.shape = replace(encoder.shape, dropout=own.dropout, bodies=own.bodies)
-    for block in encoder.blocks:
+    for block in cast(Iterable[Block], encoder.blocks):
         block.dropout = 0.0 if block.first else own.dropout
     return encoder
 

@@ -16,6 +16,9 @@ class Queues(nn.Module):
     side, which is what products with few queries, and writing keys, are fastest with.
     """
 
+    data: Tensor
+    pointer: Tensor
+
     def __init__(self, branches: int, width: int, length: int, generator: torch.Generator):
         super().__init__()
         if length < 1:

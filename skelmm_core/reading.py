@@ -66,12 +66,13 @@ def _alone(source: Source, numbers: Iterator[int], strict: bool, enough: Callabl
         yield checked(source, source.items[number], strict)
 
 
-def _together(pool, source: Source, numbers: Iterator[int], strict: bool) -> Iterator[list[Checked | Dropped]]:
+def _together(pool: Any, source: Source, numbers: Iterator[int], strict: bool) -> Iterator[list[Checked | Dropped]]:
     """As `_alone`, by a pool that always has work: what it does next is given to it before the oldest results are waited for."""
     from joblib.externals.loky.process_executor import BrokenProcessPool
 
     light = replace(source, items=())  # the items need not travel, but one by one
-    under_way, oldest, last = deque(), 0, 0
+    under_way: deque[tuple[int, Any]] = deque()
+    oldest = last = 0
     try:
         while True:
             while len(under_way) * BATCH < BLOCK and (some := list(islice(numbers, BATCH))):

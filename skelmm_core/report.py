@@ -9,7 +9,7 @@ import json
 from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 from skelmm_core import html
@@ -126,7 +126,7 @@ def _notebook(out: Path, name: str, metrics: Mapping[str, Any]) -> Iterable[str]
 
 def _provenance(manifest: Mapping[str, Any]) -> Iterable[str]:
     git, hardware = manifest.get("git") or {}, manifest.get("hardware") or {}
-    state = {True: ", nothing changed", False: ", with uncommitted changes"}.get(git.get("clean"), "")
+    state = {True: ", nothing changed", False: ", with uncommitted changes"}.get(cast(bool, git.get("clean")), "")
     rows = [
         ("manifest", manifest.get("id")),
         ("command", manifest.get("command")),

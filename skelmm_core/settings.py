@@ -13,7 +13,7 @@ import json
 import math
 import typing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from skelmm_core import distillation, modalities, skeletons
 from skelmm_core.errors import SettingsError, nearest
@@ -210,12 +210,12 @@ def _check(settings: Evaluate) -> None:
         if type(value) is not kind:
             raise SettingsError(f"setting '{name}' must be {kind.__name__}, found {type(value).__name__} {value!r}")
         if name in CHOICES and value not in CHOICES[name]:
-            hint = nearest(value, CHOICES[name])
+            hint = nearest(str(value), CHOICES[name])
             raise SettingsError(f"setting '{name}' must be one of {', '.join(CHOICES[name])}; found '{value}'{hint}")
         if kind in (int, float):
-            _check_range(name, value)
+            _check_range(name, cast(float, value))
         if name in SETS:  # one spelling for one set, since results are found by it
-            object.__setattr__(settings, name, ",".join(SETS[name](n.strip() for n in value.split(","))))
+            object.__setattr__(settings, name, ",".join(SETS[name](n.strip() for n in str(value).split(","))))
     object.__setattr__(settings, "skeleton", skeletons.spelled(settings.skeleton))  # a file's content, since results are found by it
     if isinstance(settings, Pretrain) and settings.crop_shift > settings.frames:
         raise SettingsError(f"setting 'crop_shift' must not be above frames={settings.frames}, found {settings.crop_shift}")

@@ -68,7 +68,8 @@ def median_pose(clips: Clips, skeleton: Skeleton) -> np.ndarray:
     chosen = np.unique(np.linspace(0, len(clips) - 1, min(POSED, len(clips))).astype(int))
     joints = batches.load(clips, chosen, 16, skeleton, "frame").joints[..., 0].permute(0, 2, 3, 1).flatten(0, 1).numpy()  # (F, V, 3)
     flat = skeleton.dimensions == 2
-    seen = joints[..., 2] > 0 if flat else np.broadcast_to(joints.any(axis=(1, 2))[:, None], joints.shape[:2])  # (F, V)
+    shown: np.ndarray = joints[..., 2] > 0 if flat else (joints != 0).any(axis=(1, 2), keepdims=True)[..., 0]
+    seen = np.broadcast_to(shown, joints.shape[:2])  # (F, V)
     pose = np.full((len(skeleton), 3), np.nan)
     for v in range(len(skeleton)):
         if seen[:, v].any():

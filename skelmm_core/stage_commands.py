@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import numpy as np
 import tyro
@@ -91,10 +91,10 @@ def main(command: str, description: str, argv: Sequence[str]) -> None:
     return act(exp, stage, options, argv)
 
 
-def _parse(prog: str, description: str, kind: type[Evaluate], default: Evaluate, extra: list[tuple], argv: list[str]) -> Any:
+def _parse(prog: str, description: str, kind: Any, default: Evaluate, extra: list[tuple[Any, ...]], argv: list[str]) -> Any:
     """Options of a command line: `where`, `settings` (with the defaults of `default`), and the command's own."""
-    fields = [*extra, ("where", OmitArgPrefixes[Where], dataclasses.field(default=Where())),
-              ("settings", OmitArgPrefixes[kind], dataclasses.field(default=default))]  # fmt: skip
+    fields: list[tuple[Any, ...]] = [*extra, ("where", OmitArgPrefixes[Where], dataclasses.field(default=Where())),
+              ("settings", cast(Any, OmitArgPrefixes)[kind], dataclasses.field(default=default))]  # fmt: skip
     return tyro.cli(dataclasses.make_dataclass("Options", fields, frozen=True), prog=prog, description=description, args=argv)
 
 
@@ -117,7 +117,8 @@ def branches_of(exp: Experiment, stage: str) -> Branches:
     if stage == "untrained":
         return exp.untrained()
     model = getattr(exp, stage)().model
-    return model.students if stage == "distill" else model.query
+    found: Branches = model.students if stage == "distill" else model.query
+    return found
 
 
 def evaluate(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> None:
@@ -218,7 +219,7 @@ def export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> No
     model_card.refuse_foreign(file)
     branches, names = branches_of(exp, stage), exp.clips.class_names if options.classes else ()
     weights, data, bodies = classifiers(exp, branches) if options.classes else None, facts(exp), exp.train.joints.shape[-1]
-    shared = dict(title=exp.clips.title, bodies=bodies, classifiers=weights, classes=names, data=data)
+    shared: dict[str, Any] = dict(title=exp.clips.title, bodies=bodies, classifiers=weights, classes=names, data=data)
     if as_onnx:
         examples = _examples(exp, branches)
         difference = onnx_file.save(file, branches, s, role, examples=examples, **shared)
@@ -248,12 +249,13 @@ def facts(exp: Experiment) -> dict[str, Any]:
 def classifiers(exp: Experiment, branches: Branches) -> tuple[Tensor, Tensor]:
     """Those of the linear probe's headline figure, weight (S, F, classes) and bias (S, 1, classes), whitening inside."""
     from skelmm_core import export
+    from skelmm_core.evaluation import linear
     from skelmm_core.evaluation.features import stacked
     from skelmm_core.evaluation.whitening import whitened, whitening
 
     s, features = exp.settings, exp.extracted(branches, exp.train, exp.settings.segments)
     white = whitened(features, features, s.whiten)[0]
-    found = export.classifiers(white, exp.train.labels.cpu(), len(exp.clips.class_names), s)
+    found = linear.classifiers(white, exp.train.labels.cpu(), len(exp.clips.class_names), s)
     return export.behind(found, *whitening(stacked(features), s.whiten)) if s.whiten else found
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from skelmm_core.errors import InterruptedWork
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Stopping:
@@ -19,9 +21,9 @@ class Stopping:
     by nohup, stays so.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.asked: int | None = None
-        self._before: dict[int, object] = {}
+        self._before: dict[int, _Handler] = {}
 
     def __enter__(self) -> Stopping:
         self.asked = None
@@ -31,7 +33,7 @@ class Stopping:
                     self._before[number] = signal.signal(number, self._note)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         self._before.clear()

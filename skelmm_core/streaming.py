@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -100,7 +100,7 @@ class Stream:
         if found.ndim != 3 or found.shape[1:] != (joints, 3) or len(found) > room or found.dtype.kind not in "fiu":
             raise DataError(
                 f"frame {self.frames}: expected numbers ({joints}, 3) or (M, {joints}, 3) of skeleton '{self.model.skeleton.name}', "
-                f"M up to {room}, found {found.dtype} {np.shape(frame)}"
+                f"M up to {room}, found {found.dtype} {np.shape(cast(np.ndarray, frame))}"
             )
         with np.errstate(over="ignore"):
             found = found.astype(np.float32)

@@ -104,9 +104,9 @@ def _stage(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict
         trained = exp.pretrain(until=before["epoch"]) if stage == "pretrain" else getattr(exp, stage)(**changes)
         if trained.folder.name != path.name:
             raise SettingsError(f"'{path}' does not hold what its manifest says: that would be '{trained.folder.name}'")
-        now = checkpoints.newest(trained.folder / "last.pt")[1]
-        parts = [{"rows": untimed(c["rows"]), "epoch": c["epoch"], **digests(c)} for c in (before, now)]
-        differences = tuple(differing(*parts))
+        now = checkpoints.load(trained.folder / "last.pt")
+        first, second = ({"rows": untimed(c["rows"]), "epoch": c["epoch"], **digests(c)} for c in (before, now))
+        differences = tuple(differing(first, second))
         stays(bool(differences))
     return Verdict(
         f"{stage}, {before['epoch']} epochs: {len(digests(before))} tensors and the log", differences, tuple(_made_otherwise(told))

@@ -12,9 +12,9 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -123,12 +123,18 @@ class Watch:
 
     def seconds_left(self, epoch: int, rows: Sequence[Mapping[str, float]]) -> float:
         """What training still takes, looks included, if epochs go on taking what the last ones took."""
-        look = self.records[-1]["watch_seconds"] / self.every if self.records else 0.0
-        return (self.stop - epoch) * (self.seconds_per_epoch(rows) + look)
+        look: float = self.records[-1]["watch_seconds"] / self.every if self.records else 0.0
+        left: float = (self.stop - epoch) * (self.seconds_per_epoch(rows) + look)
+        return left
 
 
 def measure(
-    branches: Branches, views: Sequence[Batches], labels: Tensor, groups: Tensor | None, unit_axis: bool, autocast: Callable
+    branches: Branches,
+    views: Sequence[Batches],
+    labels: Tensor,
+    groups: Tensor | None,
+    unit_axis: bool,
+    autocast: Callable[[], AbstractContextManager[object]],
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Figures of N clips in two views, and by branch what `diagnosis` says of one that has collapsed.
 
@@ -149,7 +155,7 @@ def measure(
             "uniformity": metrics.uniformity(u) if len(u) > 1 else math.nan, "rank": metrics.effective_rank(u), "knn": math.nan,
         }  # fmt: skip
         if len(u) > 1:
-            both = sum(torch.nn.functional.normalize(pair[name].double(), dim=1) for pair in pairs)
+            both = torch.stack([torch.nn.functional.normalize(pair[name].double(), dim=1) for pair in pairs]).sum(0)
             one["knn"] = leave_one_out(both.cpu(), labels, groups=groups)
         for what, value in one.items():
             figures[what][name] = value
@@ -160,7 +166,8 @@ def measure(
 
 def branches_of(model: torch.nn.Module) -> Branches:
     """The encoders that a stage's model trains by gradient: queries of stages 1 and 2, students of stage 3."""
-    return model.students if hasattr(model, "students") else model.query
+    found = model.students if hasattr(model, "students") else model.query
+    return cast(Branches, found)
 
 
 def read(folder: Path) -> list[Record]:
@@ -203,7 +210,7 @@ def line(record: Mapping[str, Any], epochs: int) -> str:
 def _span(record: Mapping[str, Any], what: str, text: str) -> str:
     """``"41.0 % (joint) to 48.1 % (bone)"``, the smallest and the largest over the branches."""
     values = {name: record[f"{what}/{name}"] for name in names_of(record)}
-    low, high = min(values, key=values.get), max(values, key=values.get)
+    low, high = min(values, key=values.__getitem__), max(values, key=values.__getitem__)
     told = [f"{text.format(values[name])} ({name})" for name in dict.fromkeys((low, high))]
     return " to ".join(told)
 

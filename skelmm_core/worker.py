@@ -54,7 +54,9 @@ def execute(path: str, out: str, values: dict[str, Any], threads: int | None) ->
 
 def _end_with_parent() -> None:
     """A worker whose parent was killed must not go on training beside the next run; the kernel ends with its worker."""
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    if parent:
+        parent.join()
     os.kill(os.getpid(), signal.SIGKILL)
 
 

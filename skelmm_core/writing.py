@@ -17,7 +17,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import Any, BinaryIO
 
 import numpy as np
 from tqdm import tqdm
@@ -150,11 +151,15 @@ class _Draft:
         self.origin = json.dumps([FORMAT, source.fingerprint, source.title, source.class_names, source.protocol, source.skeleton.to_dict()])
         self.begin = 8 + room(source)  # where the joints start
         self.columns = {c: array("i") for c in COLUMNS}
-        self.start, self.names, self.dropped = array("q", [0]), {}, []
-        self.heights, self.upright, self.changes = array("d"), 0, []
+        self.start = array("q", [0])
+        self.names: dict[str, None] = {}
+        self.dropped: list[Dropped] = []
+        self.heights, self.upright = array("d"), 0
+        self.changes: list[tuple[str, int]] = []
         self.done = 0  # items in the journal
         self.digest = hashlib.sha256()
-        self.fresh: list[tuple[int, list, list]] = []  # of items that no line of the journal holds yet: rows up to there, clips, dropped
+        # Of items that no line of the journal holds yet: rows up to there, clips, dropped.
+        self.fresh: list[tuple[int, list[Any], list[Any]]] = []
         self.saved, self.noted = time.monotonic(), False
 
     def __enter__(self) -> _Draft:
@@ -182,7 +187,7 @@ class _Draft:
             raise unwritten(self.path, problem) from problem
         return self
 
-    def __exit__(self, kind, problem, trace) -> None:
+    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None) -> None:
         stopped = kind is not None and (not issubclass(kind, Exception) or issubclass(kind, InterruptedWork))
         kept = stopped or (kind is not None and self.noted)  # what an error stops after a moment is not worth a file
         if kept:
@@ -200,7 +205,8 @@ class _Draft:
 
     def add(self, found: Sequence[Checked | Dropped]) -> None:
         """All that one item held. A second clip of a name that is taken counts as damaged."""
-        clips, dropped = [], []
+        clips: list[Any] = []
+        dropped: list[Any] = []
         for item in found:
             if isinstance(item, Checked) and item.recording.name in self.names:
                 reason = f"two clips have the name '{item.recording.name}'; one could land in train and one in test: remove one"
@@ -225,7 +231,7 @@ class _Draft:
         """Columns behind the joints, the header in front, and the file under its name."""
         names = "".join(self.names).encode()
         ends = array("q", np.cumsum([len(n.encode()) for n in self.names]).tolist())
-        tail = [self.start, ends, *self.columns.values(), names]
+        tail: list[Any] = [self.start, ends, *self.columns.values(), names]
         rows = self.start[-1]
         if rows % 2:
             tail.insert(0, np.zeros((1, len(source.skeleton), 3), "<f4"))  # an even number of rows keeps the 64-bit columns aligned
@@ -255,7 +261,8 @@ class _Draft:
         if not self.fresh:
             return
         self.file.flush()
-        clips, dropped = ([x for item in self.fresh for x in item[part]] for part in (1, 2))
+        clips = [x for item in self.fresh for x in item[1]]
+        dropped = [x for item in self.fresh for x in item[2]]
         line = json.dumps([self.done + len(self.fresh), self.fresh[-1][0], clips, dropped])
         self.lines.write(line.encode() + b"\n")
         self.lines.flush()

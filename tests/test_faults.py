@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import csv
 import errno
+import itertools
 import json
 import os
 import random
@@ -447,6 +448,20 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_the_last_checkpoint(joints, wh
     assert checkpoints.newest(tmp_path / "last.pt")[0].name == "last.pt"
     loop(joints, tmp_path).run()
     assert state(tmp_path) == whole
+
+
+def test_a_clock_that_jumps_changes_nothing(joints, whole, tmp_path, monkeypatch):
+    """An hour ahead, a day back, at every look at it: the time of day has no part in what a run computes or writes when."""
+    jumps, now = itertools.cycle([3600.0, -86400.0, 0.0]), time.time
+
+    def jumping() -> float:
+        return now() + next(jumps)
+
+    monkeypatch.setattr(time, "time", jumping)
+    loop(joints, tmp_path).run()
+    assert state(tmp_path) == whole
+    with open(tmp_path / "log.csv", newline="") as file:
+        assert all(0 < float(row["seconds"]) < 60 for row in csv.DictReader(file))
 
 
 def test_a_folder_that_is_read_only(joints, tmp_path):

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 from naive_stgcn import encode, random_encoder
 from torch import nn
 
-from skelmm_core import batches, cli, clips, export, frozen, modalities, onnx_file, settings, skeletons
+from skelmm_core import batches, cli, clips, frozen, modalities, onnx_file, settings, skeletons
 from skelmm_core.encoder import Branches, Encoder, EncoderShape
 from skelmm_core.errors import CheckpointError, DataError, SettingsError
 from skelmm_core.evaluation.features import extract
-from skelmm_core.evaluation.linear import linear_probe
+from skelmm_core.evaluation.linear import classifiers, linear_probe
 from skelmm_core.layout import published_name
 from skelmm_core.skeletons import COCO17, KINECT20, NTU25
 from skelmm_core.sources import sample
@@ -185,7 +185,7 @@ def test_classifiers_are_those_of_the_linear_probe(fusion, standardise):
     train["bone"][:, 5] = test["bone"][:, 5] = 2.0  # a constant says nothing
     s = replace(settings.Evaluate(), probe_epochs=5, probe_lr=0.1, probe_batch=20, probe_fusion=fusion, probe_standardise=standardise)
     expected = linear_probe(train, labels, test, labels, 3, s, fusion, standardise).logits
-    weight, bias = export.classifiers(train, labels, 3, s)
+    weight, bias = classifiers(train, labels, 3, s)
     found = torch.baddbmm(bias, torch.stack(list(test.values())), weight).mean(0)
     torch.testing.assert_close(found, torch.from_numpy(expected), rtol=1e-4, atol=1e-5)
     raw = torch.randn(2, 1, 9, 25, 3, generator=rng)

@@ -153,7 +153,7 @@ def test_everything_that_is_imported_is_declared():
     owners = metadata.packages_distributions()
     ours = {"skelmm_core", "conftest", "writers", "benchmarks", *(p.stem for p in (ROOT / "tests").glob("*.py"))}
     through = {"mpl_toolkits": "matplotlib", "IPython": "ipykernel", "traitlets": "ipykernel"}  # come with what is declared
-    optional = {name_of(r) for extra in ("tables", "onnx") for r in PROJECT["project"]["optional-dependencies"][extra]}
+    optional = {name_of(r) for extra in ("tables", "onnx", "slurm") for r in PROJECT["project"]["optional-dependencies"][extra]}
     for folder, allowed in (("skelmm_core", declared | optional), ("tests", declared | extras)):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for module in imports(path) - ours - set(sys.stdlib_module_names):
@@ -266,3 +266,12 @@ def test_every_commit_that_the_readme_cites_is_in_the_history():
     for commit in cited:
         done = subprocess.run(["git", "-C", ROOT, "cat-file", "-e", f"{commit}^{{commit}}"], capture_output=True, text=True)
         assert done.returncode == 0, f"README cites {commit}: {done.stderr}"
+
+
+def test_every_promise_names_tests_that_are_there():
+    table = README.partition("## What is promised")[2].partition("\n## ")[0]
+    named = re.findall(r"`(test_\w+\.py)(?:::(\w+))?`", table)
+    assert len(named) > 20 and all("`test_" in line for line in table.splitlines() if line.startswith("| ") and "| test |" not in line)
+    for file, test in named:
+        text = (ROOT / "tests" / file).read_text()
+        assert not test or f"\ndef {test}(" in text, f"{file}::{test}"

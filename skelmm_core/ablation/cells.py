@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
@@ -115,7 +115,8 @@ def run(chosen: Iterable[Cell], say: Callable[[str], None] = lambda line: None) 
     say: gets a line for each cell, as soon as it is there.
     """
     waiting = {cell.file: cell for cell in chosen if cell.figures is None}  # by file: some rows are the same cell
-    total, computed, told, finished = len(waiting), 0, False, set()
+    total, computed, told = len(waiting), 0, False
+    finished: set[Any] = set()
     while waiting:
         before = len(waiting)
         for file, cell in list(waiting.items()):
@@ -126,7 +127,7 @@ def run(chosen: Iterable[Cell], say: Callable[[str], None] = lambda line: None) 
                 say(f"{total - len(waiting)}/{total} seed {cell.seed}, {cell.entry.group}: {cell.entry.name}: without figures: {problem}")
                 continue
             if there:
-                done = cell.figures
+                done = cast(dict[str, Any], cell.figures)
                 computed += done["process"] == _process()
                 del waiting[file]
                 say(f"{total - len(waiting)}/{total} seed {cell.seed}, {cell.entry.group}: {cell.entry.name}: {told_of(done)}")
@@ -210,7 +211,9 @@ def shard(chosen: list[Cell], number: int, count: int, weights: list[float] | No
 
 
 def _branches(made: Trained) -> Branches:
-    return made.model.students if hasattr(made.model, "students") else made.model.query
+    model: Any = made.model
+    found: Branches = model.students if hasattr(model, "students") else model.query
+    return found
 
 
 def _origin(cell: Cell, made: Trained | None) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from skelmm_core import manifest, parameters, settings
 from skelmm_core.ablation import cells, expected, grid, table
@@ -34,8 +35,8 @@ def ablate(
     missing = {c.file for c in chosen if c.figures is None}
     there = len({c.file for c in chosen}) - len(missing)
     lines = [f"{base.clips.title}, protocol {base.split.name}: {len(base.split.train)} clips train, {len(base.split.test)} test"]
-    part = f", part {shard} of {whole}" if shard else ""
-    lines.append(f"{len(chosen)} rows of the table{part}; {there} cells are there, {len(missing)} are missing in {base.out / cells.FOLDER}")
+    of = f", part {shard} of {whole}" if shard else ""
+    lines.append(f"{len(chosen)} rows of the table{of}; {there} cells are there, {len(missing)} are missing in {base.out / cells.FOLDER}")
     if missing:
         rate = expected.seconds_per_gflop(chosen)
         lines.append(
@@ -52,7 +53,7 @@ def ablate(
     return "\n".join([table.text(chosen), *warning, f"{file}: {computed} cells computed here, the others found"])
 
 
-def overrides(given: Sequence[str], short: bool = False) -> dict:
+def overrides(given: Sequence[str], short: bool = False) -> dict[str, Any]:
     """Texts such as ``"epochs=60"`` as settings, over those of a short run. Raises `SettingsError` for an unknown one or a wrong type."""
     kinds = settings.field_types(settings.Distill)
     found = dict(grid.SHORT) if short else {}

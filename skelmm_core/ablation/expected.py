@@ -47,7 +47,7 @@ def seconds_per_gflop(chosen: Iterable[Cell]) -> float:
     chosen = list(chosen)
     known = [f["training_seconds"] / gflop for c in chosen if (f := c.figures) and (gflop := own_training(c))]
     if known and statistics.median(known) > 0:
-        return statistics.median(known)
+        return float(statistics.median(known))
     exp = chosen[0].exp
     branches, bodies = exp.untrained(("joint",)), exp.train.joints.shape[-1]
     classes, frames = len(exp.clips.class_names), exp.settings.frames
@@ -62,7 +62,7 @@ def own_training(cell: Cell) -> float:
     exp, s = cell.exp, settings.narrow(cell.exp.settings, "exchange", **cell.call)
     single = complexity.gflops(exp.untrained(("joint",)), len(exp.clips.class_names), exp.settings.frames, exp.train.joints.shape[-1])
     if cell.entry.stage == "exchange":
-        return single * len(exp.train) * len(s.names) * (PASSES + 1) * (s.epochs - s.exchange_epoch)
+        return float(single * len(exp.train) * len(s.names) * (PASSES + 1) * (s.epochs - s.exchange_epoch))
     return single * len(exp.train) * (len(s.names) + PASSES * len(_streams(cell))) * exp.settings.student_epochs
 
 

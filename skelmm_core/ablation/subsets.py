@@ -22,7 +22,7 @@ def subsets(names: Iterable[str]) -> list[tuple[str, ...]]:
 
 def fused(logits: Mapping[str, np.ndarray], names: Iterable[str]) -> np.ndarray:
     """(N,) the class of the largest mean logit of some streams, stream -> (N, C)."""
-    return np.mean([logits[name] for name in names], axis=0).argmax(axis=1)
+    return np.asarray(np.mean([logits[name] for name in names], axis=0).argmax(axis=1))
 
 
 def accuracies(logits: Mapping[str, np.ndarray], labels: np.ndarray) -> dict[tuple[str, ...], float]:

@@ -120,7 +120,7 @@ def luck(found: Difference, one: str, other: str) -> list[str]:
 def text(chosen: Sequence[Cell]) -> str:
     """Finished rows as aligned text: mean and standard deviation over seeds."""
     names = list(dict.fromkeys((c.entry.group, c.entry.name) for c in chosen))
-    lines = [("group", "name", "seeds", "late", "joint", "kNN")]
+    lines: list[tuple[str, ...]] = [("group", "name", "seeds", "late", "joint", "kNN")]
     for group, name in names:
         figures = [values(chosen, group, name, f) for f in ("linear_late", "linear_joint", "knn")]
         lines.append((group, name, str(len(figures[0])), *(_spread(v) for v in figures)))

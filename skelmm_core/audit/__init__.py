@@ -245,9 +245,9 @@ def _odd_bones(clips: Clips, found: Measured) -> Finding:
     variation = np.nan_to_num(found.variation)  # (N, B)
     low, usual, high = np.quantile(variation, (0.25, 0.5, 0.75), axis=0)
     fence = np.maximum(np.maximum(FAR * usual, high + FAR * (high - low)), LEAST)
-    odd = np.where(variation > fence, variation, 0)
+    odd: np.ndarray = np.where(variation > fence, variation, 0)
     bone, names = odd.argmax(axis=1), _bones(clips)
-    return _finding(clips, odd.max(axis=1), odd.any(axis=1), what=[names[b] for b in bone])
+    return _finding(clips, odd.max(axis=1), np.asarray(odd.any(axis=1)), what=[names[b] for b in bone])
 
 
 def _heights(clips: Clips, found: Measured) -> dict[int, Spread]:

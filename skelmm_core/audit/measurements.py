@@ -76,7 +76,7 @@ def _measure(packed: Packed, skeleton: Skeleton, frame_rate: float) -> Measured:
     run = np.repeat(np.arange(len(first)), np.diff(first, append=len(rows)))  # (R,)
     clip = clip_of_run[run]
     flat = rows.reshape(len(rows), -1)
-    there = flat.any(axis=1) if dimensions == 3 else (rows[..., 2] > 0).any(axis=1)  # (R,)
+    there = np.asarray(flat.any(axis=1) if dimensions == 3 else (rows[..., 2] > 0).any(axis=1))  # (R,)
 
     ahead = np.flatnonzero(there[1:] & there[:-1] & (run[1:] == run[:-1])) + 1  # rows whose body was there in the frame before
     frozen = ahead[(flat[ahead] == flat[ahead - 1]).all(axis=1)]
@@ -162,6 +162,6 @@ def _digests(packed: Packed) -> np.ndarray:
     found = []
     for start, frames, bodies in zip(packed.starts.tolist(), packed.frames.tolist(), packed.bodies.tolist(), strict=True):
         digest = hashlib.blake2b(f"{bodies} {frames} ".encode(), digest_size=16)
-        digest.update(packed.rows[start : start + bodies * frames])
+        digest.update(np.ascontiguousarray(packed.rows[start : start + bodies * frames]).data)
         found.append(digest.digest())
     return np.array(found, "V16")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from skelmm_core.audit.leaks import FEW
 from skelmm_core.audit.measurements import JUMP
 
 if TYPE_CHECKING:
-    from skelmm_core.audit import Audit, Finding, Spread
+    from skelmm_core.audit import Audit, Finding
     from skelmm_core.audit.leaks import Parts
 
 NAMED = 3  # clips that a line names
@@ -54,7 +54,7 @@ def findings(audit: Audit) -> Iterator[tuple[str, str]]:
     else:
         worst = sorted((s.median, name) for name, s in audit.confidence.items() if s.n)
         yield "confidence", "; ".join(f"{name} {value:.2f}" for value, name in worst[:NAMED]) + " are the least sure joints (median)"
-    steady = sorted((s.median, name) for name, s in audit.bones.items() if s.n)
+    steady = sorted((cast(float, s.median), name) for name, s in audit.bones.items() if s.n)
     if steady:
         middle = steady[len(steady) // 2][0]
         odd = f"; far out in {clips(audit.odd_bones.clips)}: {_names(audit.odd_bones, percent)}" if audit.odd_bones.clips else ""
@@ -110,7 +110,7 @@ def _height(audit: Audit) -> str:
     known = {subject: s for subject, s in audit.heights.items() if s.n and subject >= 0}
     words = f"{audit.height.median:.2f} {audit.unit} (median extent)"
     if len(known) > 1:
-        low, high = (pick(known, key=lambda subject: known[subject].median) for pick in (min, max))
+        low, high = (pick(known, key=lambda subject: cast(float, known[subject].median)) for pick in (min, max))
         words += f"; subjects from {known[low].median:.2f} (subject {low}) to {known[high].median:.2f} (subject {high})"
     if audit.odd_heights.clips:
         words += f"; far from their performer's in {clips(audit.odd_heights.clips)}: {_names(audit.odd_heights, lambda v: f'{v:.2f}')}"
@@ -201,13 +201,13 @@ def _broken(audit: Audit) -> Iterator[str]:
 
 
 def _units(audit: Audit) -> Iterator[str]:
-    medians: dict[int, Spread] = {subject: s for subject, s in audit.heights.items() if s.n and s.median and subject >= 0}
+    medians = {subject: s.median for subject, s in audit.heights.items() if s.n and s.median and subject >= 0}
     if len(medians) < 3 or audit.dimensions == 2:
         return
-    usual = sorted(s.median for s in medians.values())[len(medians) // 2]
-    for subject, s in medians.items():
-        if not 1 / UNITS < s.median / usual < UNITS:
-            yield f"subject {subject} is {s.median:.3g} {audit.unit} tall (median), the others {usual:.3g}: are units and axes the same?"
+    usual = sorted(medians.values())[len(medians) // 2]
+    for subject, median in medians.items():
+        if not 1 / UNITS < median / usual < UNITS:
+            yield f"subject {subject} is {median:.3g} {audit.unit} tall (median), the others {usual:.3g}: are units and axes the same?"
 
 
 def _few(audit: Audit) -> Iterator[str]:

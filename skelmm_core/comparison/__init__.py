@@ -74,10 +74,11 @@ def _identity(subject: Subject, recipe: Recipe, part: str) -> dict[str, Any]:
         "subject": subject.decided_by(), "recipe": described, "part": part, "data": data(subject.exp),
         "settings": {} if subject.role == "raw" else fields(subject.exp, names), "code": manifest.evaluation_code(),
     }  # fmt: skip
-    return json.loads(json.dumps(identity))
+    spelled: dict[str, Any] = json.loads(json.dumps(identity))
+    return spelled
 
 
-def _kept(file: Path, identity: dict[str, Any]) -> list[list] | None:
+def _kept(file: Path, identity: dict[str, Any]) -> list[list[Any]] | None:
     """Figures of a part that was finished; None where there is none, or none that can be read."""
     try:
         kept = json.loads(file.read_text())

@@ -7,12 +7,12 @@ import json
 import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 from tyro.conf import UseAppendAction, arg
 
 from skelmm_core import manifest, settings, skeletons
-from skelmm_core.comparison import REFERENCES, compare, data, table, weights_digest, with_references
+from skelmm_core.comparison import REFERENCES, Row, compare, data, table, weights_digest, with_references
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import SettingsError, nearest
 from skelmm_core.evaluation import fewshot, recipes, transfer
@@ -27,7 +27,7 @@ _SEEDS = "comma-separated, with --measure: each trains its own encoders (those o
 _TRANSFER = "clips file on whose train/test split the encoders are evaluated instead, its joints mapped to theirs; implies --measure"
 _REFERENCES = "of --measure: untrained encoders, raw coordinates, encoders trained from scratch with labels"
 _CHANGES = "a setting of a recipe, e.g. -p finetune.epochs=10 or -p semi.draws=2; may be repeated"
-OPTIONS: list[tuple] = [
+OPTIONS: list[tuple[Any, ...]] = [
     ("measure", Annotated[str, arg(help=_MEASURE)], dataclasses.field(default="")),
     ("seeds", Annotated[str, arg(help=_SEEDS)], dataclasses.field(default="")),
     ("references", Annotated[str, arg(help=_REFERENCES)], dataclasses.field(default=",".join(REFERENCES))),
@@ -68,14 +68,16 @@ def run(
     the clips that encoders of a file were trained on.
     """
     chosen = recipes.resolve(_words(options.measure) or ["linear", "knn"], pairs(options.changes), exp.smoke)
-    supervised = chosen.get("finetune") or recipes.resolve(["finetune"], smoke=exp.smoke)["finetune"]
+    supervised = cast(recipes.Finetune, chosen.get("finetune") or recipes.resolve(["finetune"], smoke=exp.smoke)["finetune"])
     references, seeds = _references(options.references), _seeds(options.seeds) or [exp.settings.seed]
-    place = other = exp.again(data=options.transfer, protocol=options.transfer_protocol) if options.transfer else None
+    other = exp.again(data=options.transfer, protocol=options.transfer_protocol) if options.transfer else None
+    place = other or exp
     if other and other.split and not origin:  # these before anything is trained
         skeletons.mapping(other.clips.skeleton, exp.train.skeleton)
     if any(recipe.kind == "ntu120" for recipe in chosen.values()):
         fewshot.ntu120_places((other or exp).clips.names)
-    store, rows, computed = exp.out / "evaluations", [], 0
+    store, computed = exp.out / "evaluations", 0
+    rows: list[Row] = []
     for seed in seeds:
         own = exp if seed == exp.settings.seed else exp.again(seed=seed)
         branches = branches_of(own)
@@ -91,8 +93,8 @@ def run(
         raise SettingsError(f"nothing to compare: none of {', '.join(chosen)} makes sense for '{name}' and its references")
     opening = _opening(place, branches, (origin or exp.clips.title) if other else "")
     summaries = table.summary(rows)
-    decided = [data(place), {n: recipes.described(r) for n, r in chosen.items()}, recipes.described(supervised)]
-    told = {
+    decided: list[Any] = [data(place), {n: recipes.described(r) for n, r in chosen.items()}, recipes.described(supervised)]
+    told: dict[str, Any] = {
         "command": f"skelmm evaluate {shlex.join(argv)}", "title": place.clips.title, "opening": opening, "data": decided[0],
         "settings": dataclasses.asdict(place.settings), "recipes": decided[1], "supervised": decided[2], "seeds": seeds,
         "summary": summaries, "code": manifest.code(), "git": manifest.git(), "hardware": manifest.hardware(),

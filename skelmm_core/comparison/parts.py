@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from skelmm_core.comparison import robustness
 from skelmm_core.comparison.subjects import Subject, fit
-from skelmm_core.evaluation import fewshot, finetuning, fusion, knn, linear, recipes, retrieval, robustness, semi
+from skelmm_core.evaluation import fewshot, finetuning, fusion, knn, linear, recipes, retrieval, semi
 from skelmm_core.evaluation.recipes import Finetune
 
 STREAM = "stream "  # how the name of a figure of one stream begins
@@ -74,7 +75,7 @@ def _semi(subject: Subject, recipe: recipes.Semi) -> Iterator[Part]:
         for draw in range(recipe.draws):
             rows = semi.labelled(subject.labels[0], share, draw, recipe.draw)
 
-            def compute(rows=rows, draw=draw) -> Figures:
+            def compute(rows: Tensor = rows, draw: int = draw) -> Figures:
                 return {("", draw): _few_labels(subject, recipe, rows, f"{len(rows)} labels, draw {draw}")}
 
             # Of few clips several shares are as many labels, and then the same ones.
@@ -96,8 +97,8 @@ def _tuned(subject: Subject, recipe: Finetune, rows: Tensor | None, title: str) 
     exp = subject.exp
     if subject.role == "supervised":
         recipe = dataclasses.replace(recipe, mode="train")
-    if subject.role == "supervised" and rows is None and recipe == subject.make.recipe:
-        tuned = subject.make.tuned
+    if subject.role == "supervised" and rows is None and recipe == cast(Any, subject.make).recipe:
+        tuned = cast(Any, subject.make).tuned
     else:
         start = subject.branches if subject.role == "trained" else subject.fresh()
         tuned = fit(exp, start, recipe, rows, f"{subject.name}, {title}")
@@ -143,10 +144,10 @@ def _robust(subject: Subject, recipe: recipes.Robust) -> Iterator[Part]:
     """A part for each damage; the undamaged level is in each."""
     for kind, found in robustness.levels(subject.exp, [word.strip() for word in recipe.damages.split(",") if word.strip()]).items():
 
-        def compute(kind=kind, found=found) -> Figures:
+        def compute(kind: str = kind, found: tuple[float, ...] = found) -> Figures:
             if subject.role == "raw":
-                under = robustness.raw_under(subject.exp)
-                return {(f"{kind} {level:g}, knn", 0): under(kind, level) for level in found}
+                raw = robustness.raw_under(subject.exp)
+                return {(f"{kind} {level:g}, knn", 0): raw(kind, level) for level in found}
             under = robustness.encoders_under(subject.exp, subject.branches)
             return {(f"{kind} {level:g}, {how}", 0): value for level in found
                     for how, value in zip(("linear", "knn"), under(kind, level), strict=True)}  # fmt: skip

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -44,7 +44,8 @@ class Subject:
 
     @cached_property
     def branches(self) -> Branches:
-        return self.make().to(self.exp.fabric.device)
+        make = cast(Callable[[], Branches], self.make)  # who asks for encoders knows that there are some
+        return make().to(self.exp.fabric.device)
 
     def fresh(self) -> Branches:
         """Encoders of the same streams and sizes as stage 1 starts them."""
@@ -67,7 +68,8 @@ class Subject:
     def labels(self) -> tuple[Tensor, Tensor]:
         """Of the training and the test clips."""
         clips, split = self.exp.clips, self.exp.split
-        return tuple(torch.as_tensor(clips.labels[part], dtype=torch.long) for part in (split.train, split.test))
+        train, test = (torch.as_tensor(clips.labels[part], dtype=torch.long) for part in (split.train, split.test))
+        return train, test
 
     @property
     def classes(self) -> int:

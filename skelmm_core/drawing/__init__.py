@@ -6,6 +6,7 @@ from skelmm_core.drawing.bars import accuracy_bars
 from skelmm_core.drawing.canvas import save
 from skelmm_core.drawing.confusion import confusion_matrix
 from skelmm_core.drawing.curves import training_curves
+from skelmm_core.drawing.damage import damage_curves
 from skelmm_core.drawing.explore_clips import Browser, browse
 from skelmm_core.drawing.explorer import check_choice, explore
 from skelmm_core.drawing.linked import LinkedMap, linked_map
@@ -18,7 +19,7 @@ from skelmm_core.drawing.stick import stick_figure
 from skelmm_core.drawing.strip import film_strip, modality_strip
 
 __all__ = [
-    "Browser", "LinkedMap", "Live", "Player", "accuracy_bars", "browse", "check_choice", "class_sheet", "confusion_matrix", "differences",
-    "dots", "explore", "film_strip", "linked_map", "live", "map_panels", "map_space", "modality_strip", "save", "show", "stick_figure",
-    "style", "subset_matrix", "training_curves",
+    "Browser", "LinkedMap", "Live", "Player", "accuracy_bars", "browse", "check_choice", "class_sheet", "confusion_matrix",
+    "damage_curves", "differences", "dots", "explore", "film_strip", "linked_map", "live", "map_panels", "map_space", "modality_strip",
+    "save", "show", "stick_figure", "style", "subset_matrix", "training_curves",
 ]  # fmt: skip

@@ -76,7 +76,7 @@ def telling_pair(columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndar
     return None
 
 
-def count_matrix(rows: Sequence[int], columns: Sequence[int], row: str, column: str) -> Picture:
+def count_matrix(rows: Sequence[int] | np.ndarray, columns: Sequence[int] | np.ndarray, row: str, column: str) -> Picture:
     """How many clips there are of every pair of numbers, e.g. of subject and view; 0 is white.
 
     Args:

@@ -40,7 +40,7 @@ def measure(
     clips: int = 1,
     repeats: int = 11,
     threads: int | None = 1,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> Complexity:
     """All three figures; time as in `milliseconds`."""
     return Complexity(
@@ -82,7 +82,7 @@ def milliseconds(
     clips: int = 1,
     repeats: int = 11,
     threads: int | None = 1,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
 ) -> float:
     """Time per clip from normalised coordinates to logits (modalities, encoders, classifiers), on the device of `branches`.
 
@@ -98,7 +98,7 @@ def milliseconds(
 
     def run() -> Tensor:
         inputs = modalities.compute(joints, lengths, first.skeleton, branches.modalities)
-        return sum(feature.float() @ heads[name] for name, feature in branches.features(inputs).items())
+        return torch.stack([feature.float() @ heads[name] for name, feature in branches.features(inputs).items()]).sum(0)
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)

@@ -70,7 +70,7 @@ class Damaged:
 def noise(x: Body, centimetres: float, draw: np.random.Generator, centre: int) -> Body:
     """Every coordinate of every frame off by a Gaussian of so many centimetres; bodies that are not there stay so."""
     there = np.abs(x).max(axis=(2, 3), keepdims=True) > 0
-    return x + there * draw.normal(0, centimetres / 100, x.shape)
+    return np.asarray(x + there * draw.normal(0, centimetres / 100, x.shape))
 
 
 def joints(x: Body, count: float, draw: np.random.Generator, centre: int) -> Body:
@@ -83,7 +83,7 @@ def joints(x: Body, count: float, draw: np.random.Generator, centre: int) -> Bod
 
 def frames(x: Body, percent: float, draw: np.random.Generator, centre: int) -> Body:
     """Each frame but the first lost with this probability: the last one that was seen stands still in its place."""
-    seen = draw.random(x.shape[1]) >= percent / 100
+    seen = np.asarray(draw.random(x.shape[1]) >= percent / 100)
     seen[0] = True
     return x[:, np.maximum.accumulate(np.where(seen, np.arange(len(seen)), 0))]
 
@@ -96,13 +96,15 @@ def rate(x: Body, step: float, draw: np.random.Generator, centre: int) -> Body:
 def tilt(x: Body, degrees: float, draw: np.random.Generator, centre: int) -> Body:
     """The camera looks down by so many degrees: all coordinates are turned about the x axis."""
     a = math.radians(degrees)
-    return x @ np.array([[1, 0, 0], [0, math.cos(a), -math.sin(a)], [0, math.sin(a), math.cos(a)]]).T
+    turned: Body = x @ np.array([[1, 0, 0], [0, math.cos(a), -math.sin(a)], [0, math.sin(a), math.cos(a)]]).T
+    return turned
 
 
 def turn(x: Body, degrees: float, draw: np.random.Generator, centre: int) -> Body:
     """The camera stands so many degrees to the side, left or right by chance: all coordinates are turned about the vertical."""
     a = math.radians(degrees) * draw.choice([-1, 1])
-    return x @ np.array([[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]]).T
+    turned: Body = x @ np.array([[math.cos(a), 0, math.sin(a)], [0, 1, 0], [-math.sin(a), 0, math.cos(a)]]).T
+    return turned
 
 
 KINDS: dict[str, Damage] = {

@@ -38,7 +38,7 @@ def extract(
     batches: Batches,
     unit_axis: bool = True,
     chunk: int = 256,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     segments: int = 1,
 ) -> dict[str, Tensor]:
     """Features before the projection head, without gradient or augmentation.

@@ -47,7 +47,7 @@ def finetune(
     seed: int = 0,
     augment: Augmentation | None = None,
     unit_axis: bool = True,
-    autocast: Callable[[], AbstractContextManager] = nullcontext,
+    autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
     title: str = "fine-tuning",
 ) -> Finetuned:
     """Train a copy of the encoders and a classifier for each; `branches` stay as they are. Projection heads are left out.

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -15,7 +16,7 @@ from skelmm_core.errors import CheckpointError
 from skelmm_core.evaluation.alignment import aligned
 from skelmm_core.evaluation.tsne import pca_map, tsne_map
 
-METHODS = {"t-SNE": tsne_map, "PCA": pca_map}
+METHODS: dict[str, Callable[..., np.ndarray]] = {"t-SNE": tsne_map, "PCA": pca_map}
 
 
 def kept(folders: Iterable[Path]) -> dict[int, Path]:
@@ -42,13 +43,14 @@ def encoders(paths: Mapping[int, Path], like: Branches, part: str = "query") -> 
         yield epoch, like
 
 
-def maps(features: Mapping[int, Tensor], method: str = "t-SNE", **options) -> dict[int, np.ndarray]:
+def maps(features: Mapping[int, Tensor], method: str = "t-SNE", **options: Any) -> dict[int, np.ndarray]:
     """Maps (N, 2) of features (N, F) by epoch, each laid upon the next (`alignment.aligned`).
 
     t-SNE starts each map from the one before, so that a group stays on its side of the map; `options` go to the method.
     """
-    make, found, last = METHODS[method], {}, None
+    make = METHODS[method]
+    found: dict[int, np.ndarray] = {}
+    last: np.ndarray | None = None
     for epoch in sorted(features):
-        last = make(features[epoch], **options, **({} if last is None or method == "PCA" else {"start": last}))
-        found[epoch] = last
+        found[epoch] = last = make(features[epoch], **options, **({} if last is None or method == "PCA" else {"start": last}))
     return aligned(found)

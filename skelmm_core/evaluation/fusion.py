@@ -39,10 +39,12 @@ class Fused:
 def weighted(logits: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """(S, N, C) -> (N, C): the sum of logits times weights (S,); None: their mean."""
     if weights is None:
-        return logits.mean(axis=0)
+        mean: np.ndarray = logits.mean(axis=0)
+        return mean
     if np.shape(weights) != (len(logits),):
         raise DataError(f"expected one weight for each of {len(logits)} streams, found shape {np.shape(weights)}")
-    return np.einsum("s,snc->nc", weights, logits)
+    total: np.ndarray = np.einsum("s,snc->nc", weights, logits)
+    return total
 
 
 def learn_weights(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:

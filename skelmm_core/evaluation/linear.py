@@ -21,6 +21,7 @@ from skelmm_core.evaluation.metrics import ProbeResult, scored
 from skelmm_core.settings import Evaluate
 
 FUSIONS = ("joint", "late")
+Classifiers = tuple[Tensor, Tensor]  # weight (S, F, classes), bias (S, 1, classes) of one linear classifier per branch
 
 
 def linear_probe(
@@ -66,6 +67,21 @@ def linear_probe(
     if not (torch.isfinite(single).all() and torch.isfinite(fused).all()):
         raise TrainingError(f"the linear probe diverged with probe_lr={settings.probe_lr}; lower it or standardise the features")
     return scored(fused.mean(dim=0), test_labels, dict(zip(names, single, strict=True)))
+
+
+def classifiers(features: Features, labels: Tensor, classes: int, settings: Evaluate) -> Classifiers:
+    """One linear classifier per stream of frozen features (name -> (N, F)), trained as those of the linear probe's headline figure.
+
+    Returns: weight (S, F, classes), bias (S, 1, classes), for features as they are: the probe's standardisation is inside.
+    """
+    x, together = stacked(features), settings.probe_fusion == "joint" and len(features) > 1
+    labels = checked_labels(labels, x, classes, "train")
+    mean, scale = torch.zeros_like(x[:, :1]), torch.ones_like(x[:, :1])  # (S, 1, F)
+    if settings.probe_standardise:
+        mean, scale = scaling(x)
+    weight, bias = fit((x - mean) * scale, labels, tuple(features), classes, settings, together)
+    weight = scale.transpose(1, 2) * weight
+    return weight, bias - mean @ weight
 
 
 def scaling(x: Tensor) -> tuple[Tensor, Tensor]:

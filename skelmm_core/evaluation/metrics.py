@@ -33,7 +33,7 @@ class ProbeResult:
     @cached_property
     def predictions(self) -> np.ndarray:
         """(N,) the class of the largest logit; of equal ones the first."""
-        return self.logits.argmax(axis=1)
+        return np.asarray(self.logits.argmax(axis=1))
 
     @cached_property
     def accuracy(self) -> float:

@@ -45,14 +45,14 @@ class McNemar:
     p: float
 
 
-def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
+def paired(a: Sequence[float] | np.ndarray, b: Sequence[float] | np.ndarray) -> Paired:
     """Figures (n,) of two recipes, in the order of the same seeds. Raises `DataError` for other shapes, no seed, or figures not finite."""
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if a.shape != b.shape or a.ndim != 1 or not len(a):
-        raise DataError(f"expected one figure per seed and recipe, of the same seeds, found shapes {a.shape} and {b.shape}")
-    d = a - b
+    x, y = np.asarray(a, np.float64), np.asarray(b, np.float64)
+    if x.shape != y.shape or x.ndim != 1 or not len(x):
+        raise DataError(f"expected one figure per seed and recipe, of the same seeds, found shapes {x.shape} and {y.shape}")
+    d = x - y
     if not np.isfinite(d).all():
-        raise DataError(f"figures must be finite, found {a.tolist()} and {b.tolist()}")
+        raise DataError(f"figures must be finite, found {x.tolist()} and {y.tolist()}")
     n, mean = len(d), float(d.mean())
     deviation = float(d.std(ddof=1)) if n > 1 else math.nan
     error = deviation / math.sqrt(n)
@@ -61,13 +61,13 @@ def paired(a: Sequence[float], b: Sequence[float]) -> Paired:
     return Paired(n, mean, deviation, mean - half, mean + half, t_p, sign_test(d), permutation_test(d))
 
 
-def sign_test(differences: Sequence[float]) -> float:
+def sign_test(differences: Sequence[float] | np.ndarray) -> float:
     """Two-sided p of so many differences (n,) of one sign if both are as likely; differences of 0 don't count, and nothing else gives 1."""
     d = np.asarray(differences)
     return _binomial(int((d > 0).sum()), int((d < 0).sum()))
 
 
-def permutation_test(differences: Sequence[float], seed: int = 0) -> float:
+def permutation_test(differences: Sequence[float] | np.ndarray, seed: int = 0) -> float:
     """Two-sided p of a mean difference (n,) if each sign were a coin's: the share of all 2^n signs whose mean is as far from 0.
 
     Exact for up to `EXACT` seeds; of more, 2^16 signs are drawn, and the one observed counts among them.
@@ -82,12 +82,12 @@ def permutation_test(differences: Sequence[float], seed: int = 0) -> float:
     return float((np.abs(signs @ d) / len(d) >= observed).mean())
 
 
-def mcnemar(first: Sequence[bool], second: Sequence[bool]) -> McNemar:
+def mcnemar(first: Sequence[bool] | np.ndarray, second: Sequence[bool] | np.ndarray) -> McNemar:
     """Two classifiers on the same clips (N,), whether each is right. Exact: a clip that only one has right is a coin's throw."""
-    first, second = np.asarray(first, bool), np.asarray(second, bool)
-    if first.shape != second.shape or first.ndim != 1:
-        raise DataError(f"expected right or wrong on the same clips, found shapes {first.shape} and {second.shape}")
-    one, other = int((first & ~second).sum()), int((second & ~first).sum())
+    a, b = np.asarray(first, np.bool_), np.asarray(second, np.bool_)
+    if a.shape != b.shape or a.ndim != 1:
+        raise DataError(f"expected right or wrong on the same clips, found shapes {a.shape} and {b.shape}")
+    one, other = int((a & ~b).sum()), int((b & ~a).sum())
     return McNemar(one, other, _binomial(one, other))
 
 

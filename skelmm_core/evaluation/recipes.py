@@ -103,7 +103,7 @@ class Fusion:
 
 @dataclass(frozen=True)
 class Robust:
-    """Test clips damaged, everything else fitted on undamaged training clips (`robustness`)."""
+    """Test clips damaged, everything else fitted on undamaged training clips (`comparison.robustness`)."""
 
     kind: typing.ClassVar[str] = "robust"
     damages: str = ""  # comma-separated names of `damage.KINDS`; empty: all
@@ -147,15 +147,15 @@ def resolve(names: Iterable[str], changes: Mapping[str, str] | None = None, smok
         if name not in RECIPES:
             raise SettingsError(f"unknown way of evaluating '{name}'{nearest(name, RECIPES)}; known: {', '.join(RECIPES)}")
         recipe = RECIPES[name]
-        small = {k: v for k, v in SMOKE.items() if smoke and getattr(recipe, k, None) is not None}
+        small: dict[str, Any] = {k: v for k, v in SMOKE.items() if smoke and getattr(recipe, k, None) is not None}
         found[name] = dataclasses.replace(recipe, **small)
     spelled = {name.replace("-", "_"): name for name in names}  # as `parameters.pairs` gives them
     for key, value in (changes or {}).items():
         name, _, field = key.partition(".")
-        name = spelled.get(name.replace("-", "_"))
-        if name is None:
+        known = spelled.get(name.replace("-", "_"))
+        if known is None:
             raise SettingsError(f"'{key}' changes nothing that is asked for; expected one of {', '.join(names)} before the dot")
-        found[name] = _changed(found[name], name, field, value)
+        found[known] = _changed(found[known], known, field, value)
     return found
 
 
@@ -181,15 +181,15 @@ def _changed(recipe: Recipe, name: str, field: str, value: str) -> Recipe:
     if field not in known:
         raise SettingsError(f"recipe '{name}' has no setting '{field}'{nearest(field, known)}")
     kinds = typing.get_args(hints[field]) or (hints[field],)
-    value = Parameter(f"{name}.{field}", kinds[0].__name__, None if len(kinds) > 1 else 0, "").convert(value)
-    changed = dataclasses.replace(recipe, **{field: value})
-    if field in CHOICES and value is not None and value not in CHOICES[field]:
-        raise SettingsError(f"'{name}.{field}' must be one of {', '.join(CHOICES[field])}; found '{value}'{nearest(value, CHOICES[field])}")
-    if isinstance(value, int | float) and (
-        not math.isfinite(value) or value < 0 or (field in POSITIVE and not value) or (field in SHARES and value > 1)
+    given: Any = Parameter(f"{name}.{field}", kinds[0].__name__, None if len(kinds) > 1 else 0, "").convert(value)
+    changed = dataclasses.replace(recipe, **{field: given})
+    if field in CHOICES and given is not None and given not in CHOICES[field]:
+        raise SettingsError(f"'{name}.{field}' must be one of {', '.join(CHOICES[field])}; found '{given}'{nearest(given, CHOICES[field])}")
+    if isinstance(given, int | float) and (
+        not math.isfinite(given) or given < 0 or (field in POSITIVE and not given) or (field in SHARES and given > 1)
     ):
         wanted = "above 0" if field in POSITIVE else "between 0 and 1" if field in SHARES else "0 or more"
-        raise SettingsError(f"'{name}.{field}' must be {wanted} and finite, found {value!r}")
+        raise SettingsError(f"'{name}.{field}' must be {wanted} and finite, found {given!r}")
     if isinstance(changed, Semi):
         share_list(changed)
     return changed

@@ -58,7 +58,7 @@ def pca_map(features: Tensor, axes: int = 2) -> np.ndarray:
     """(N, F) features -> (N, axes): where their directions spread most (PCA), most of all along the first; signs by scikit-learn's rule."""
     from sklearn.decomposition import PCA
 
-    return PCA(axes, svd_solver="full").fit_transform(_directions(features))
+    return np.asarray(PCA(axes, svd_solver="full").fit_transform(_directions(features)))
 
 
 def _directions(features: Tensor) -> np.ndarray:

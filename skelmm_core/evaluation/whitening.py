@@ -40,6 +40,8 @@ def whitened(train: Features, test: Features, components: int) -> tuple[dict[str
     if not components:
         return dict(train), dict(test)
     mean, matrix = whitening(stacked(train), components)
-    return tuple(
-        {name: (f - m) @ w for (name, f), m, w in zip(((n, part[n]) for n in train), mean, matrix, strict=True)} for part in (train, test)
-    )
+
+    def of(part: Features) -> dict[str, Tensor]:
+        return {name: (part[name] - m) @ w for name, m, w in zip(train, mean, matrix, strict=True)}
+
+    return of(train), of(test)

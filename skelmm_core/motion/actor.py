@@ -20,7 +20,7 @@ def at_ease(who: Performer, rng: np.random.Generator) -> np.ndarray:
     """Where both hands (2, 3) wait before and after this performance; often, but not always, in the same way."""
     first, second = rng.integers(len(EASE), size=2)
     kinds = (first, first if rng.random() < 0.6 else second)
-    return np.stack([who.rest[side] if EASE[k] is None else EASE[k] + rng.normal(0.0, 0.03, 3) for side, k in enumerate(kinds)])
+    return np.stack([who.rest[side] if EASE[k] is None else np.asarray(EASE[k]) + rng.normal(0.0, 0.03, 3) for side, k in enumerate(kinds)])
 
 
 @dataclass
@@ -99,7 +99,7 @@ class Actor:
 
     def fidget(self) -> None:
         """Sometimes the idle hand goes to the hip or the belly for a while: motion that says nothing about the class."""
-        kind, start, stay = self.rng.integers(6), self.rng.uniform(-0.4, 0.5), self.rng.uniform(0.5, 1.2)
+        kind, start, stay = int(self.rng.integers(6)), self.rng.uniform(-0.4, 0.5), self.rng.uniform(0.5, 1.2)
         weight = window(self.p, start, start + 0.25, start + 0.25 + stay, start + 0.5 + stay)
         places = {0: ((0.10, -0.72, 0.10), 0.9), 1: ((-0.02, -0.62, 0.42), 0.3)}  # hip, belly
         if kind in places:

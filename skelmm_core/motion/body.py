@@ -180,7 +180,8 @@ def forward(who: Performer, pose: Pose) -> np.ndarray:
 
 
 def _bend(angles: np.ndarray) -> np.ndarray:
-    return about("y", angles[:, 1]) @ about("x", angles[:, 0]) @ about("z", angles[:, 2])
+    found: np.ndarray = about("y", angles[:, 1]) @ about("x", angles[:, 0]) @ about("z", angles[:, 2])
+    return found
 
 
 def _ankles(who: Performer, pose: Pose) -> np.ndarray:
@@ -193,7 +194,7 @@ def _ankles(who: Performer, pose: Pose) -> np.ndarray:
 
 def _supported(who: Performer, pose: Pose, pelvis: np.ndarray, ankles: np.ndarray) -> np.ndarray:
     """Root (T, 3): the wanted place, lowered (smooth minimum, 6 mm) until both legs reach their feet."""
-    root = pose.root * who.leg + np.array([0.0, who.pelvis, 0.0])
+    root: np.ndarray = pose.root * who.leg + np.array([0.0, who.pelvis, 0.0])
     limits = [root[:, 1]]
     for side, (hip, *_) in enumerate(LEGS):
         shift = apply(pelvis, who.offsets[hip])
@@ -208,4 +209,5 @@ def _swivel(to: np.ndarray, facing: np.ndarray, angle: np.ndarray, pole: np.ndar
     """Pole (T, 3) in the upright frame, turned by `angle` about the line to the hand."""
     along = unit(apply(np.swapaxes(facing, -1, -2), to))
     side = unit(pole - (along @ pole)[:, None] * along)
-    return np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * np.cross(along, side)
+    found: np.ndarray = np.cos(angle)[:, None] * side + np.sin(angle)[:, None] * np.cross(along, side)
+    return found

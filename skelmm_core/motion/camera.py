@@ -32,7 +32,8 @@ class Camera:
         side = np.radians(self.angle)
         place = np.array([self.distance * np.sin(side), self.height, self.distance * np.cos(side)])
         turn = about("x", -np.radians(self.pitch)) @ about("y", np.pi - side)
-        return (scene - place) @ turn.T
+        found: np.ndarray = (scene - place) @ turn.T
+        return found
 
 
 def camera(seed: int, setup: int, view: int) -> Camera:
@@ -51,7 +52,7 @@ def sense(rng: np.random.Generator, joints: np.ndarray, rate: float) -> np.ndarr
     bodies, frames, count, _ = joints.shape
     white = rng.normal(size=(bodies, frames + 2, count, 3))
     smooth = (white[:, :-2] + 2.0 * white[:, 1:-1] + white[:, 2:]) / np.sqrt(6.0)  # trackers smooth a little
-    seen = joints + NOISE * SPREAD[:, None] * smooth * (0.9, 0.9, 1.2)
+    seen: np.ndarray = joints + NOISE * SPREAD[:, None] * smooth * (0.9, 0.9, 1.2)
     hidden = 1.0 + 2.0 * ((joints[..., 2] - joints[:, :, :1, 2]).mean(1) > 0.08)  # (M, V)
     risk = SPREAD * hidden * frames / rate
     for body, joint in np.argwhere(rng.random((bodies, count)) < 1.0 - np.exp(-BURSTS * risk)):

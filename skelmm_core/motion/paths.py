@@ -30,7 +30,8 @@ def move(p: np.ndarray, *keys: tuple[float, object]) -> np.ndarray:
 
 def window(p: np.ndarray, rise: float, on: float, off: float, fall: float) -> np.ndarray:
     """(T,) weight: 0 until `rise`, 1 from `on` to `off`, 0 from `fall`, minimum-jerk between."""
-    return minimum_jerk((p - rise) / (on - rise)) - minimum_jerk((p - off) / (fall - off))
+    found: np.ndarray = minimum_jerk((p - rise) / (on - rise)) - minimum_jerk((p - off) / (fall - off))
+    return found
 
 
 def bump(p: np.ndarray, start: float, end: float) -> np.ndarray:
@@ -42,7 +43,8 @@ def bump(p: np.ndarray, start: float, end: float) -> np.ndarray:
 def turns(weight: np.ndarray, cycles: float, phase: float = 0.0) -> np.ndarray:
     """(T,) angle in radians that runs through `cycles` turns at a speed in proportion to `weight` (T,), from `phase` on."""
     run = np.concatenate([[0.0], np.cumsum((weight[1:] + weight[:-1]) / 2.0)])
-    return phase + 2.0 * np.pi * cycles * run / run[-1]
+    found: np.ndarray = phase + 2.0 * np.pi * cycles * run / run[-1]
+    return found
 
 
 def drift(rng: np.random.Generator, t: np.ndarray, shape: tuple[int, ...], rate: float = 0.35) -> np.ndarray:
@@ -52,4 +54,5 @@ def drift(rng: np.random.Generator, t: np.ndarray, shape: tuple[int, ...], rate:
     """
     speed = 2.0 * np.pi * rate * rng.uniform(0.4, 1.8, size=(3, *shape, 1))
     phase = rng.uniform(0.0, 2.0 * np.pi, size=(3, *shape, 1))
-    return np.sin(speed * t + phase).sum(axis=0) * np.sqrt(2.0 / 3.0)  # (..., T)
+    swayed: np.ndarray = np.sin(speed * t + phase).sum(axis=0) * np.sqrt(2.0 / 3.0)  # (..., T)
+    return swayed

@@ -65,7 +65,8 @@ def perform(seed: int, action: int, number: int, repetition: int) -> np.ndarray:
         joints = _face_to_face(joints, gap)
     heading = np.radians(rng.uniform(-40.0, 40.0)) + (np.pi / 2.0 if row.bodies == 2 else 0.0)
     place = np.array([rng.uniform(-0.25, 0.25), 0.0, rng.uniform(-0.25, 0.25)])
-    return joints @ about("y", heading).T + place
+    found: np.ndarray = joints @ about("y", heading).T + place
+    return found
 
 
 def _actor(who: Performer, rng: np.random.Generator, t: np.ndarray, when: Timing) -> Actor:
@@ -78,4 +79,5 @@ def _face_to_face(joints: np.ndarray, gap: float) -> np.ndarray:
     """Put the second body `gap` metres in front of the first, turned towards it; the middle is the origin."""
     joints = joints.copy()
     joints[1] = joints[1] @ about("y", np.pi).T + np.array([0.0, 0.0, gap])
-    return joints - np.array([0.0, 0.0, gap / 2.0])
+    found: np.ndarray = joints - np.array([0.0, 0.0, gap / 2.0])
+    return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def about(axis: str, angle: np.ndarray) -> np.ndarray:
+def about(axis: str, angle: np.ndarray | float) -> np.ndarray:
     """Rotation by `angle` (...) radians about "x", "y" or "z", (..., 3, 3)."""
     angle = np.asarray(angle, float)
     i = "xyz".index(axis)
@@ -23,12 +23,14 @@ def about(axis: str, angle: np.ndarray) -> np.ndarray:
 
 def unit(v: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) scaled to length 1; zero vectors stay zero."""
-    return v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
+    found: np.ndarray = v / np.maximum(np.linalg.norm(v, axis=-1, keepdims=True), 1e-12)
+    return found
 
 
 def apply(turn: np.ndarray, v: np.ndarray) -> np.ndarray:
     """Matrices (..., 3, 3) on vectors (..., 3) or (3,), one for one."""
-    return (turn @ np.asarray(v)[..., None])[..., 0]
+    found: np.ndarray = (turn @ np.asarray(v)[..., None])[..., 0]
+    return found
 
 
 def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -41,7 +43,8 @@ def between(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     skew = np.stack([zero, -v[..., 2], v[..., 1], v[..., 2], zero, -v[..., 0], -v[..., 1], v[..., 0], zero], -1)
     skew = skew.reshape(*v.shape[:-1], 3, 3)
     cosine = (a * b).sum(-1)[..., None, None]
-    return np.eye(3) + skew + skew @ skew / np.maximum(1.0 + cosine, 1e-6)
+    found: np.ndarray = np.eye(3) + skew + skew @ skew / np.maximum(1.0 + cosine, 1e-6)
+    return found
 
 
 def soften(length: np.ndarray, limit: float, soft: float) -> np.ndarray:

@@ -93,7 +93,10 @@ def reliability(found: Sequence[tuple[str, Calibration]]) -> str:
     """Accuracy over confidence, both in percent, a line for each run (name, as text); larger dots hold more clips."""
     side, left, top = 300, 52, 12
     wide, high = left + side + 20, top + side + 46
-    at = lambda x, y: (left + side * x / 100, top + side * (1 - y / 100))  # noqa: E731
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return left + side * x / 100, top + side * (1 - y / 100)
+
     parts = [f'<svg role="img" aria-label="reliability curve" width="{wide}" height="{high}" viewBox="0 0 {wide} {high}">']
     for tick in range(0, 101, 20):
         x, y = at(tick, tick)

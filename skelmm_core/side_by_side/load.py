@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -45,7 +45,7 @@ class Loaded:
 
     @property
     def stage(self) -> str:
-        return self.told["stage"]
+        return str(self.told["stage"])
 
     @property
     def role(self) -> str:
@@ -58,7 +58,7 @@ class Loaded:
     @property
     def right(self) -> np.ndarray:
         """(N,) whether the fused linear probe is right."""
-        return self.scores.linear.predictions == self.scores.linear.labels
+        return np.asarray(self.scores.linear.predictions == self.scores.linear.labels)
 
     def differs_from(self, other: Loaded) -> str:
         """Why the test clips are not those of another run, or ""."""
@@ -81,6 +81,7 @@ def load(run: str | Path, name: str = "", device: str = "auto") -> Loaded:
     s = settings.narrow(exp.settings, stage, **changes)
     saved = checkpoints.newest(folder / "last.pt")
     epochs = _epochs(folder, stage, s, saved[1] if saved else None)
+    assert saved is not None, "_epochs told where there is none"
     if saved[1]["identity"] != told["identity"]:
         raise CheckpointError(f"{saved[0]} was made with other settings or data than its {manifest.NAME} tells; train that stage again")
     branches = _branches(exp, stage, s, saved)
@@ -164,4 +165,4 @@ def _branches(exp: Experiment, stage: str, s: Any, saved: tuple[Path, Mapping[st
     path, content = saved
     model = Distillation(s, exp.train.skeleton, exp.untrained()) if stage == "distill" else Contrast(s, exp.train.skeleton)
     checkpoints.load_weights(model, content["model"], str(path))
-    return model.students if stage == "distill" else model.query
+    return cast(Branches, model.students if stage == "distill" else model.query)

@@ -165,7 +165,7 @@ def _classes(runs: Sequence[Loaded]) -> Iterator[str]:
     counts = np.bincount(runs[0].scores.linear.labels, minlength=len(names))
     gains = [other - per_class[0] for other in per_class[1:]]
     order = np.argsort(gains[0] if gains else per_class[0], kind="stable")
-    order = [i for i in order if counts[i]]
+    order = order[counts[order] > 0]
     reach = max([float(np.nanmax(np.abs(gain))) for gain in gains] or [0]) or 1.0
     tags = [run.letter for run in runs]
     told = "Sorted from what is lost most to what is gained most" if gains else "The hardest first"

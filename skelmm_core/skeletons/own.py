@@ -134,10 +134,11 @@ class Joints:
         return self.number(references[0], field), self.number(references[1], field)
 
 
-def _list(table: Mapping[str, Any], field: str) -> list:
-    if not isinstance(table[field], list):
-        raise DataError(f"'{field}' must be a list, found {_short(table[field])}")
-    return table[field]
+def _list(table: Mapping[str, Any], field: str) -> list[Any]:
+    found = table[field]
+    if not isinstance(found, list):
+        raise DataError(f"'{field}' must be a list, found {_short(found)}")
+    return found
 
 
 def _each(joints: Joints, table: Mapping[str, Any], field: str) -> tuple[int, ...]:

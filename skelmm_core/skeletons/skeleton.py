@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Any
 
 import numpy as np
 
@@ -94,13 +95,13 @@ class Skeleton:
     def __len__(self) -> int:
         return len(self.joints)
 
-    def to_dict(self) -> dict:
+    def to_dict(self) -> dict[str, Any]:
         """Plain lists and strings, ready for JSON; what is as by default goes without saying."""
         default = {f.name: f.default for f in fields(self)}
         return {k: v for k, v in asdict(self).items() if v != default[k]}
 
     @classmethod
-    def from_dict(cls, table: dict) -> Skeleton:
+    def from_dict(cls, table: dict[str, Any]) -> Skeleton:
         """Inverse of `to_dict`; unknown or missing fields raise `DataError`."""
         if not isinstance(table, dict):
             raise DataError(f"a skeleton must be a table of fields, found {_short(table)}")
@@ -168,7 +169,7 @@ def _has_shape(value: object, shape: tuple[int | None, ...]) -> bool:
     return isinstance(value, tuple) and shape[0] in (None, len(value)) and all(_has_shape(v, shape[1:]) for v in value)
 
 
-def _flat(value: int | tuple) -> list[int]:
+def _flat(value: int | tuple[Any, ...]) -> list[int]:
     return [j for part in value for j in _flat(part)] if isinstance(value, tuple) else [value]
 
 
@@ -177,5 +178,5 @@ def _short(value: object) -> str:
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 
-def _tuples(value):
+def _tuples(value: Any) -> Any:
     return tuple(_tuples(v) for v in value) if isinstance(value, (list, tuple)) else value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ def matrix(rows: Sequence[Row], sources: int) -> np.ndarray:
     return weights
 
 
-def check_maps(maps: object, field: str, name: str, sources: int | None = None, targets: int | None = None) -> None:
+def check_maps(maps: Any, field: str, name: str, sources: int | None = None, targets: int | None = None) -> None:
     """Raises `DataError` for what is no `Maps` of a skeleton `name`; where known, with so many source joints and so many rows."""
     where = f"skeleton '{name}': '{field}'"
     try:

@@ -85,7 +85,7 @@ def _files_by_themselves(path: Path) -> dict[str, Path]:
 def _recognised(name: str, file: Path) -> bool:
     """A torn file beside other data is none of their business."""
     try:
-        return module(name).recognise(file)
+        return bool(module(name).recognise(file))
     except DataError:
         return False
 
@@ -128,4 +128,5 @@ def read(path: str | Path | Sequence[str | Path], format: str = "auto", **option
         if option not in known:
             raise SettingsError(f"format '{names[str(paths[0])]}' has no option '{option}'{nearest(option, known)}")
         options[option] = _converted(option, options[option], inspect.signature(reader.read).parameters[option].default)
-    return reader.read(paths if len(paths) > 1 else paths[0], **options)
+    source: Source = reader.read(paths if len(paths) > 1 else paths[0], **options)
+    return source

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, BinaryIO, cast
 
 from skelmm_core.errors import DataError
 
@@ -128,7 +128,7 @@ def _next(path: Path, archive: tarfile.TarFile) -> tarfile.TarInfo | None:
 
 
 def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
-    return archive.extractfile(entry).read()
+    return cast(IO[bytes], archive.extractfile(entry)).read()
 
 
 def _count(path: Path, names: int) -> None:

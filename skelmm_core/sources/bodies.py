@@ -84,7 +84,7 @@ def tracked(scene: Scene, where: str, strict: bool = False) -> Chosen:
         return _nothing(f"no body is left when tracked: {', '.join(f'{n} {what}' for what, n in changes.items() if n)}")
     body, frame, rows = _joined(left, changes)
     kept = np.unique(frame)
-    changes["frames without a body that was kept"] += np.count_nonzero(scene.counts) - len(kept)
+    changes["frames without a body that was kept"] += int(np.count_nonzero(scene.counts)) - len(kept)
     return Chosen(_placed(body, np.searchsorted(kept, frame), rows, len(kept)), _nonzero(changes))
 
 
@@ -137,7 +137,7 @@ def _denoised(tracks: list[_Track], changes: Counter[str], strict: bool) -> list
         tracks = long
     if len(tracks) < 2:
         return tracks
-    left = []
+    left: list[_Track] = []
     for track in tracks:
         if not strict and not left and track is tracks[-1]:
             return [track]  # however wide it is
@@ -154,13 +154,13 @@ def _wide(joints: np.ndarray) -> np.ndarray:
     """Frames (T,) of (T, 25, 3) that are too wide for a person; so is one whose extent can't be told."""
     with np.errstate(over="ignore", invalid="ignore"):
         extent = np.ptp(joints[..., :2].astype(np.float64), axis=1)  # (T, 2)
-        return ~(extent[:, 0] <= WIDE * extent[:, 1])
+        return np.asarray(~(extent[:, 0] <= WIDE * extent[:, 1]))
 
 
 def _calmer(track: _Track, wide: np.ndarray, changes: Counter[str]) -> _Track:
     if not wide.any():
         return track
-    changes["wide frames of a body, left out of its motion only"] += np.count_nonzero(wide)
+    changes["wide frames of a body, left out of its motion only"] += int(np.count_nonzero(wide))
     return _Track(track.frames, track.joints, min(track.motion, _motion(track.joints[~wide])))
 
 
@@ -169,7 +169,7 @@ def _without(track: _Track, wide: np.ndarray, changes: Counter[str]) -> _Track:
     kept = ~wide | ~(np.abs(track.joints) <= FARTHEST).all(axis=(1, 2))
     if kept.all():
         return track
-    changes["wide frames of a body"] += np.count_nonzero(~kept)
+    changes["wide frames of a body"] += int(np.count_nonzero(~kept))
     return _Track(track.frames[kept], track.joints[kept], _motion(track.joints[kept]))
 
 
@@ -193,9 +193,9 @@ def _joined(tracks: list[_Track], changes: Counter[str]) -> tuple[np.ndarray, np
             continue
         spans[body] = min(spans[body][0], begin), max(spans[body][1], end)
         kept.append((body, track))
-    body = np.concatenate([np.full(len(t.frames), i) for i, t in kept])
+    owner = np.concatenate([np.full(len(t.frames), i) for i, t in kept])
     frame = np.concatenate([t.frames for _, t in kept])
     changes["frames of a body that the one that continues it replaced"] += len(frame) - len(
-        set(zip(body.tolist(), frame.tolist(), strict=True))
+        set(zip(owner.tolist(), frame.tolist(), strict=True))
     )
-    return body, frame, np.concatenate([t.joints for _, t in kept])
+    return owner, frame, np.concatenate([t.joints for _, t in kept])

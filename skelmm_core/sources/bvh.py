@@ -123,7 +123,7 @@ def at_rate(joints: np.ndarray, rate: float, wanted: float) -> np.ndarray:
     place = np.minimum(np.arange(count) * (rate / wanted), len(joints) - 1)
     low = place.astype(int)
     share = (place - low)[:, None, None]
-    return joints[low] * (1 - share) + joints[np.minimum(low + 1, len(joints) - 1)] * share
+    return np.asarray(joints[low] * (1 - share) + joints[np.minimum(low + 1, len(joints) - 1)] * share)
 
 
 def _first(found: list[members.Member]) -> tuple[bvh_text.Bvh, str]:
@@ -212,4 +212,5 @@ def _matches(pattern: str, names: list[str]) -> list[dict[str, str | None] | Non
         ) from problem
     if done.returncode:
         raise SettingsError(f"pattern '{pattern}' could not be tried: {done.stderr.strip()[-200:]}")
-    return json.loads(done.stdout)
+    spoken: list[dict[str, str | None] | None] = json.loads(done.stdout)
+    return spoken

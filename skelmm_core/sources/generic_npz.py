@@ -27,6 +27,7 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -114,7 +115,7 @@ def _arrays(file: npz.Npz) -> tuple[Stored, dict[str, np.ndarray]]:
     return file["joints"], arrays
 
 
-def _single(arrays: dict[str, np.ndarray], key: str, absent, path: Path):
+def _single(arrays: dict[str, np.ndarray], key: str, absent: Any, path: Path) -> Any:
     value = arrays.get(key, np.asarray(absent))
     if value.size != 1:
         raise DataError(f"'{path}': '{key}' must be one value, found {value.size}")
@@ -158,7 +159,7 @@ def _skeleton(joints: int, arrays: dict[str, np.ndarray], path: Path, given: str
     return skeleton
 
 
-def _stored_skeleton(named: str, table: dict | None, path: Path) -> Skeleton:
+def _stored_skeleton(named: str, table: dict[str, Any] | None, path: Path) -> Skeleton:
     if table is None and named not in skeletons.SKELETONS:
         known = nearest(named[:80], skeletons.SKELETONS)
         raise DataError(f"'{path}': 'skeleton' is '{named[:80]}'{known}; one's own stands there as a table in JSON")
@@ -168,7 +169,7 @@ def _stored_skeleton(named: str, table: dict | None, path: Path) -> Skeleton:
         raise DataError(f"'{path}': 'skeleton': {problem}") from problem
 
 
-def _links(parents) -> set[frozenset[int]]:
+def _links(parents: Any) -> set[frozenset[int]]:
     """The tree's links without a direction: where the root is makes no difference."""
     return {frozenset((joint, parent)) for joint, parent in enumerate(parents) if joint != parent}
 

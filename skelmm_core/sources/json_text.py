@@ -72,7 +72,7 @@ def text(value: Any, where: str, name: str) -> str:
     return value
 
 
-def nested(value: Any, shape: tuple[int | None, ...], where: str, name: str) -> list:
+def nested(value: Any, shape: tuple[int | None, ...], where: str, name: str) -> list[Any]:
     """Lists in lists of this shape with numbers inside; None stands for any length."""
     count = shape[0]
     if type(value) is not list or count not in (None, len(value)):

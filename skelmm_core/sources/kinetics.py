@@ -114,7 +114,7 @@ def _joints(data: Any, aspect: float, where: str) -> tuple[np.ndarray, int]:
     return joints[present], int((~kept).sum())
 
 
-def _persons(data: Any, where: str) -> tuple[list[int], list[list], list[list], list[str], int]:
+def _persons(data: Any, where: str) -> tuple[list[int], list[list[Any]], list[list[Any]], list[str], int]:
     """Of every person in every frame: the frame (from 0), pose, score, and what it is called in messages; and the number of frames.
 
     Frames are counted from 0 where one has the index 0, else from 1. An index may be left out: nobody was seen there.
@@ -141,7 +141,7 @@ def _persons(data: Any, where: str) -> tuple[list[int], list[list], list[list], 
     return [place - first for place in places], poses, scores, names, max(seen, default=first - 1) - first + 1
 
 
-def _within(rows: list[list], low: float, high: float, what: str, where: str, names: list[str]) -> np.ndarray:
+def _within(rows: list[list[Any]], low: float, high: float, what: str, where: str, names: list[str]) -> np.ndarray:
     """Rows of numbers as float64, all of them in low..high."""
     try:
         array = np.array(rows, np.float64)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import IO, Any, cast
 
 from skelmm_core.errors import DataError
 from skelmm_core.sources import json_text, members
@@ -40,13 +41,14 @@ class Video:
     def ends(self) -> tuple[int, str] | None:
         """Label and its name from the beginning and the end of the file; None for a file that has none there."""
         try:
-            if isinstance(self.member.place, str) and self.member.size > 2 * ENDS:
-                with open(self.member.place, "rb") as file:
+            member = cast(members.Member, self.member)  # who looks into the file knows that there is one
+            if isinstance(member.place, str) and member.size > 2 * ENDS:
+                with open(member.place, "rb") as file:
                     text = file.read(ENDS)
-                    file.seek(self.member.size - ENDS)
+                    file.seek(member.size - ENDS)
                     text += b" " + file.read(ENDS)
             else:
-                text = self.member.read()
+                text = member.read()
                 text = text if len(text) <= 2 * ENDS else text[:ENDS] + b" " + text[-ENDS:]
             index, name = int(LABEL_INDEX.findall(text)[-1]), json_text.text(json.loads(LABEL.findall(text)[-1]), self.stem, "label")
             return (index, name) if index < CLASSES else None
@@ -54,9 +56,10 @@ class Video:
             return None  # the file is read once more, and reported then
 
 
-def videos(paths: tuple[Path, ...]) -> tuple[list[Video], Counter, Callable[..., str]]:
+def videos(paths: tuple[Path, ...]) -> tuple[list[Video], Counter[Any], Callable[..., str]]:
     """All videos of some folders or archives, the labels with their names as the lists have them, and what gives the fingerprint."""
-    found, lists, everything = [], {}, []
+    found, everything = [], []
+    lists: dict[int, dict[str, Any]] = {}
     for path in paths:
         root = path.resolve()
         name = root.name if root.is_dir() else root.stem
@@ -67,7 +70,7 @@ def videos(paths: tuple[Path, ...]) -> tuple[list[Video], Counter, Callable[...,
                 _add(lists, 1 if kind[1] == "train" else 2, member)
             else:
                 found.append((stem, member, _part(folder)))
-    names: Counter = Counter()
+    names: Counter[Any] = Counter()
     result = []
     for stem, member, part in found:
         part = next((p for p, table in lists.items() if part in (p, -1) and stem in table), part)
@@ -92,7 +95,7 @@ def _part(folder: str) -> int:
     return -1
 
 
-def _add(lists: dict[int, dict], part: int, member: members.Member) -> None:
+def _add(lists: dict[int, dict[str, Any]], part: int, member: members.Member) -> None:
     """Name -> (label, has a skeleton, name of the label), of a list of labels."""
     where, table = member.path, lists.setdefault(part, {})
     known: dict[str, str] = {}  # one text for all that say the same
@@ -109,7 +112,7 @@ def _add(lists: dict[int, dict], part: int, member: members.Member) -> None:
             raise DataError(f"'{where}': {stem} has the label {label}, in another list {table[stem][0]}; one of both is wrong")
 
 
-def class_names(found: Counter, where: str) -> tuple[str, ...]:
+def class_names(found: Counter[Any], where: str) -> tuple[str, ...]:
     """One name per label: the most frequent where files disagree, "class 7" for a label that no file has."""
     names: dict[int, str] = {}
     for (label, name), _ in found.most_common():
@@ -147,7 +150,7 @@ def _heads(path: Path, size: int = 1 << 16) -> Iterator[bytes]:
         with tarfile.open(path, "r|*") as archive:
             for entry in archive:
                 if entry.isreg() and _fits(entry.name):
-                    yield archive.extractfile(entry).read(size)
+                    yield cast(IO[bytes], archive.extractfile(entry)).read(size)
 
 
 def _fits(name: str) -> bool:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from skelmm_core.errors import DataError
 from skelmm_core.sources import archives
@@ -216,7 +217,7 @@ def _tar(path: Path, suffix: str) -> list[Member]:
     return found
 
 
-def _of_tar(entry: tarfile.TarInfo, path: Path, suffix: str, place) -> Member | None:
+def _of_tar(entry: tarfile.TarInfo, path: Path, suffix: str, place: Any) -> Member | None:
     _inside(entry.name, path)
     if entry.issym() or entry.islnk():
         raise DataError(f"'{path}': '{entry.name}' is a link; pack the files themselves")

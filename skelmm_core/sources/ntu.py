@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -91,7 +92,9 @@ class Files:
 
 
 def _together(found: list[members.Member]) -> list[Files]:
-    groups, group, volume = [], [], 0
+    groups: list[Files] = []
+    group: list[members.Member] = []
+    volume = 0
     for member in found:
         if group and (len(group) == TOGETHER or volume + member.size > VOLUME):
             groups.append(Files(tuple(group)))
@@ -159,7 +162,7 @@ def _listed(path: Path) -> frozenset[str]:
     return names
 
 
-def _about(path: Path | tuple[Path, ...], found: list[members.Member]) -> dict:
+def _about(path: Path | tuple[Path, ...], found: list[members.Member]) -> dict[str, Any]:
     """The table of `skelmm.json`, checked; empty where there is none."""
     kinds = {"title": str, "class_names": list, "frame_rate": (int, float), "protocol": str}
     if not found:

@@ -80,28 +80,29 @@ def _separators(text: bytes, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray,
             packed = np.packbits(mask, bitorder="little")
             octets[kind, begin >> 3 : (begin >> 3) + len(packed)] = packed
     blank, other = bits
-    ends = ends[0] if len(ends) == 1 else np.concatenate(ends)
+    stops: np.ndarray = ends[0] if len(ends) == 1 else np.concatenate(ends)
     other ^= blank
-    exponents = []
+    exponents: list[tuple[int, int]] = []
     if other.any():  # are they exponents, and carriage returns in front of newlines?
-        exponents = _exponents(text)
-        if exponents is None:
+        there = _exponents(text)
+        if there is None:
             return None
+        exponents = there
         unknown = int(np.bitwise_count(other).sum(dtype=np.int64)) - len(exponents)
         unknown -= sum(text.count(b"+", begin, end) for begin, end in exponents)
-        if unknown and unknown != np.count_nonzero((codes[ends - 1] == RETURN) & (codes[ends - 2] >= MINUS) & (ends > 1)):
+        if unknown and unknown != np.count_nonzero((codes[stops - 1] == RETURN) & (codes[stops - 2] >= MINUS) & (stops > 1)):
             return None
     behind = blank << ONE
     behind[1:] |= blank[:-1] >> (WORD - ONE)
     behind &= blank
     if behind.any() or blank[0] & ONE or b"/" in text:
         return None
-    return blank, ends, np.array([begin for begin, _ in exponents], np.int64)
+    return blank, stops, np.array([begin for begin, _ in exponents], np.int64)
 
 
 def _exponents(text: bytes) -> list[tuple[int, int]] | None:
     """Where numbers with an exponent begin and end, in order; None for what looks like one and is none, or for very many."""
-    found = []
+    found: list[tuple[int, int]] = []
     for letter in (b"e", b"E"):
         place = text.find(letter)
         while place >= 0:
@@ -122,7 +123,7 @@ def _fields(blank: np.ndarray, ends: np.ndarray) -> np.ndarray:
     rest = blank.take(word) >> (ends & 63).view(np.uint64)  # from the line's end on
     upto = upto.take(word) - np.bitwise_count(rest) + 1
     upto[1:] -= upto[:-1].copy()
-    return upto
+    return np.asarray(upto)
 
 
 def _bodies(

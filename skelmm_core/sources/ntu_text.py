@@ -107,7 +107,9 @@ def _words(text: bytes) -> np.ndarray:
 def _walk(numbers: np.ndarray, where: str, most: int) -> tuple[np.ndarray, np.ndarray]:
     """Body counts (frames,), and for each body that is kept the index of its first number."""
     frames = _count(numbers[0], where, "frame count", MOST_FRAMES)
-    place, counts, starts = 1, [], []
+    place = 1
+    counts: list[int] = []
+    starts: list[int] = []
     for frame in range(frames):
         count = _count(numbers[place], where, f"body count of frame {frame}", MOST_BODIES) if place < len(numbers) else 0
         end = place + 1 + count * BODY

@@ -24,7 +24,7 @@ RULES: dict[str, Callable[[dict[str, int]], bool]] = {  # the training parts of 
     "cross-setup": lambda numbers: numbers["setup"] % 2 == 0,
 }
 HINTS = {"xsub": "cross-subject", "xview": "cross-view", "xset": "cross-setup"}  # what the field calls them
-_PERFORMERS = frozenset(TRAINING_PERFORMERS)
+_PERFORMERS: frozenset[int] = frozenset(TRAINING_PERFORMERS)
 
 
 def stem(name: str) -> str:
@@ -64,11 +64,11 @@ def naming(clips: Iterable[tuple[str, int]], file: str | Path, where: str) -> Na
     Without it the names are NTU RGB+D's if the clips' are, else "class 0", "class 1", ... Raises `DataError` for a file that can't be
     read or is too short, and for NTU names whose actions don't belong to the labels one to one.
     """
-    clips = [(ntu_numbers(name), label) for name, label in clips if 0 <= label < LABELS]
-    actions = [(numbers["action"], label) for numbers, label in clips if numbers]
-    ntu = 2 * len(actions) > len(clips)
+    known = [(ntu_numbers(name), label) for name, label in clips if 0 <= label < LABELS]
+    actions = [(numbers["action"], label) for numbers, label in known if numbers]
+    ntu = 2 * len(actions) > len(known)
     by_action = ntu and 2 * sum(label == action - 1 for action, label in actions) > len(actions)
-    count = 1 + max((label for _, label in clips), default=-1)
+    count = 1 + max((label for _, label in known), default=-1)
     if file:
         names = _lines(Path(file))
         if len(names) < count:

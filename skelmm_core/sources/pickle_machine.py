@@ -184,7 +184,7 @@ class Machine(pickle._Unpickler):
             raise Refused(f"a frame of {length} bytes, and {self.length - self.file.tell()} are left: it was cut short")
 
 
-def _table(items: list) -> dict:
+def _table(items: list[Any]) -> dict[Any, Any]:
     if len(items) % 2:
         raise Refused("a key without a value")
     return dict(zip(map(hashable, items[::2]), items[1::2], strict=True))

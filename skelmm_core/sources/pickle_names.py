@@ -127,7 +127,7 @@ def _encoded(path: str, text: Any, coding: Any) -> bytes | Place:
     return Place(text.offset, text.length, text.coding) if isinstance(text, Place) else text.encode("latin-1")
 
 
-def _set(path: str, items: Any = ()) -> set:
+def _set(path: str, items: Any = ()) -> set[Any]:
     if type(items) not in (list, tuple):
         raise Refused(f"found a set of {described(items)}")
     return set(map(hashable, items))

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -106,7 +107,7 @@ def split_file(path: Path) -> dict[str, int]:
 
 
 def _videos(found: list[members.Member], parts: dict[str, int] | None) -> list[Video]:
-    kinds: dict[str, tuple[list, list, list]] = {}
+    kinds: dict[str, tuple[list[Any], list[Any], list[Any]]] = {}
     for member in found:
         kinds.setdefault(member.stem, ([], [], []))[_kind(member)].append(member)
     return [Video(stem, *map(tuple, texts), -1 if parts is None else parts.get(stem, 0)) for stem, texts in sorted(kinds.items())]

@@ -206,7 +206,7 @@ def _recording(kind: tuple[int, int], names: Naming, unlisted: str, item: Annota
     return Recording(joints[kept], fields["label"], item.stem, **numbers, changes=changes)
 
 
-def _array(fields: dict, key: str, shape: tuple[int | None, ...], where: str) -> Stored:
+def _array(fields: dict[str, Any], key: str, shape: tuple[int | None, ...], where: str) -> Stored:
     array = fields.get(key)
     good = isinstance(array, Stored) and len(array.shape) == len(shape) and array.kind in "fiu"
     if not good or any(b is not None and a != b for a, b in zip(array.shape, shape, strict=True)):
@@ -215,7 +215,7 @@ def _array(fields: dict, key: str, shape: tuple[int | None, ...], where: str) ->
     return array
 
 
-def _in_space(keypoint: Stored, fields: dict, where: str) -> tuple[np.ndarray, np.ndarray]:
+def _in_space(keypoint: Stored, fields: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:
     """Joints (M, T, 25, 3) in metres, and how much every body moves: the sum over joints and axes of the variance, metres^2."""
     joints = keypoint.load().astype(np.float32, copy=False)
     if len(joints) <= 2:
@@ -225,7 +225,7 @@ def _in_space(keypoint: Stored, fields: dict, where: str) -> tuple[np.ndarray, n
         return joints, np.array([np.nan_to_num(body.var(axis=0, dtype=np.float64).sum()) if len(body) else 0.0 for body in frames])
 
 
-def _in_image(keypoint: Stored, fields: dict, where: str) -> tuple[np.ndarray, np.ndarray]:
+def _in_image(keypoint: Stored, fields: dict[str, Any], where: str) -> tuple[np.ndarray, np.ndarray]:
     """x, y in image heights around the middle, y up, and score (M, T, 17, 3), and every body's summed score."""
     score = _array(fields, "keypoint_score", keypoint.shape[:3], where).load().astype(np.float32, copy=False)
     if not np.isfinite(score).all():

@@ -14,6 +14,7 @@ import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,7 +29,7 @@ HOLDS = 'the word "sample"'
 TITLE = "generated motion (built-in sample)"
 VERSION = 1  # goes into the fingerprint: raise it when the same settings give other clips
 NAMES = tuple(action.name for action in ACTIONS)
-SMOKE = dict(performers=4, repetitions=1, cameras=2)  # options of `read` for a sample of 136 clips, to see that everything runs
+SMOKE: dict[str, Any] = dict(performers=4, repetitions=1, cameras=2)  # of `read`: 136 clips, to see that everything runs
 PEOPLE_PER_SETUP = 3  # cameras are put up anew after every third performer
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -143,7 +144,7 @@ def entry(array: Stored, i: int) -> Stored:
     """Entry i along the first axis of an array that lies as it is (not `fortran`, no `axes`) in a file."""
     shape = array.grid[1:]
     length = math.prod(shape) * np.dtype(array.dtype).itemsize
-    return Stored(array.path, array.dtype, shape, False, (), Place(array.content.offset + i * length, length))
+    return Stored(array.path, array.dtype, shape, False, (), Place(cast(Place, array.content).offset + i * length, length))
 
 
 def digest(*paths: Path) -> str:

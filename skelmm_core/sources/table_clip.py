@@ -81,7 +81,7 @@ def _numbered(names: pa.Array, skeleton: Skeleton, rows: Columns, where: Callabl
             f"{nearest(names[i].as_py()[:50], skeleton.joints)}"
         ),
     )
-    return numbers
+    return np.asarray(numbers)
 
 
 def _bodies(names: pa.Array) -> tuple[np.ndarray, int]:

@@ -8,6 +8,7 @@ from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -75,7 +76,7 @@ class Csv:
         places = np.append(_starts(data)[lines - line], len(data)) + place
         return Block(texts, places, lines, torn)
 
-    def _parsed(self, data: bytes, line: int, texts: tuple[str, ...], numbers: tuple[str, ...] = ()):
+    def _parsed(self, data: bytes, line: int, texts: tuple[str, ...], numbers: tuple[str, ...] = ()) -> Any:
         """Columns of some lines as text and as float64, the lines that are rows (n,), and what is wrong with those that are not."""
         if data.count(b"\r", 0, -1) > data.count(b"\r\n"):  # the last byte may be half of a line's end
             raise DataError(
@@ -87,7 +88,8 @@ class Csv:
             at = self._at(line + data.count(b"\n", 0, problem.start))
             raise DataError(f"{at}: not text in UTF-8 ({problem.reason}); save the table as CSV in UTF-8") from problem
         filled = line + _filled(data)
-        skipped, torn = array("q"), []
+        skipped = array("q")
+        torn: list[Any] = []
 
         def note(row: csv.InvalidRow) -> str:
             skipped.append(row.number - 1)

@@ -68,7 +68,7 @@ class Parquet:
         wrong = "empty"
         if not values.null_count:
             try:
-                return _plain(values).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+                return np.asarray(_plain(values).cast(pa.float64(), safe=False).to_numpy(zero_copy_only=False))
             except pa.ArrowException as problem:
                 raise DataError(f"'{self.path}', rows {lines[0]} to {lines[-1]}: {name} is no number ({str(problem)[:200]})") from problem
         row = lines[values.is_null().to_numpy(zero_copy_only=False).argmax()]

@@ -96,7 +96,7 @@ def _joints(member: members.Member) -> np.ndarray:
     if found.dtype.kind not in "fiu":  # whole numbers may be stored as such, also in a "double"
         raise _unexpected(member, f"{found.dtype} {found.shape}")
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf, which `recordings.check` refuses
-        return found.transpose(2, 0, 1)[None, :, ORDER].astype(np.float32)
+        return np.asarray(found.transpose(2, 0, 1)[None, :, ORDER].astype(np.float32))
 
 
 def _unexpected(member: members.Member, what: str) -> DataError:

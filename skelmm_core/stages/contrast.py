@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,9 +14,9 @@ from skelmm_core.batches import generator
 from skelmm_core.encoder import Branches, Encoder, EncoderShape, initialise
 from skelmm_core.errors import SettingsError
 from skelmm_core.queues import Queues, follow
-from skelmm_core.settings import Pretrain
+from skelmm_core.settings import Exchange, Pretrain
 from skelmm_core.skeletons import Skeleton
-from skelmm_core.stages.step import Step
+from skelmm_core.stages.step import Model, Step
 
 FOLLOW_PUBLISHED = ("motion", "acceleration", "angular_velocity")  # key encoders that the published run updates in stage 2
 
@@ -25,12 +26,12 @@ def branch_generator(settings: Pretrain, role: str, name: str) -> torch.Generato
     return generator("cpu", settings.seed, zlib.crc32(f"{role}/{name}".encode()))
 
 
-def shape_of(settings: Pretrain, **changes) -> EncoderShape:
+def shape_of(settings: Pretrain, **changes: Any) -> EncoderShape:
     values = {name: getattr(settings, name) for name in ("hidden", "features", "embedding", "dropout", "bodies")}
     return EncoderShape(**{**values, **changes})
 
 
-def encoders(settings: Pretrain, skeleton: Skeleton, names: tuple[str, ...], role: str, shape: EncoderShape, **kwargs) -> Branches:
+def encoders(settings: Pretrain, skeleton: Skeleton, names: tuple[str, ...], role: str, shape: EncoderShape, **kwargs: Any) -> Branches:
     """Freshly initialised encoders, one per name, with three input channels for every modality in it."""
     branches = Branches({name: Encoder(skeleton, shape, 3 * len(name.split("+")), **kwargs) for name in names})
     for name, encoder in branches.items():
@@ -38,7 +39,7 @@ def encoders(settings: Pretrain, skeleton: Skeleton, names: tuple[str, ...], rol
     return branches
 
 
-class Contrast(nn.Module):
+class Contrast(Model):
     """Momentum contrast of S modalities; called with query and key inputs it gives one `Step`.
 
     Attributes: query, key (Branches); heads (per modality: feature -> prediction of the joint key, for IKEM); queues.
@@ -68,7 +69,7 @@ class Contrast(nn.Module):
         """
         with torch.no_grad():
             for name in self.names:
-                if exchange == "stage1" or self.settings.keys == "all" or name in FOLLOW_PUBLISHED:
+                if exchange == "stage1" or cast(Exchange, self.settings).keys == "all" or name in FOLLOW_PUBLISHED:
                     follow(self.key[name], self.query[name], self.settings.key_momentum)
             _, k = self.key(key)
         feature, q = self.query(query)
@@ -86,7 +87,10 @@ class Contrast(nn.Module):
         heads, and with them the keys that IKEM and CMD learn from, would stop learning."""
         tau = self.settings.temperature
         parts = () if exchange == "stage1" else exchange.split("+")
-        loss = losses.ekem(q, k, queue, tau, self.settings.topk) if "ekem" in parts else losses.info_nce(q, k, queue, tau)
+        if "ekem" in parts:
+            loss = losses.ekem(q, k, queue, tau, cast(Exchange, self.settings).topk)
+        else:
+            loss = losses.info_nce(q, k, queue, tau)
         if "cmd" in parts:
             loss = loss + losses.cmd(q, k, queue)
         if "ikem" in parts:

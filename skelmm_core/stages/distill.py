@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from skelmm_core.distillation import LOSSES, MAPPED, Maps, Views
 from skelmm_core.encoder import Branches
@@ -13,12 +13,12 @@ from skelmm_core.queues import Queues
 from skelmm_core.settings import Distill
 from skelmm_core.skeletons import Skeleton
 from skelmm_core.stages.contrast import branch_generator, encoders, shape_of
-from skelmm_core.stages.step import Step
+from skelmm_core.stages.step import Model, Step
 
 SLIPPED = {"angular_velocity": "bone"}  # whose queue the published code takes for a teacher branch by mistake
 
 
-class Distillation(nn.Module):
+class Distillation(Model):
     """Students learn the joint embedding T of a teacher and the relations that each teacher branch sees.
 
     Attributes: students (Branches); teacher (query encoders, no gradient); joint_queue (1, S*D, K) of T; queues (S, D, K) of q_v; maps
@@ -47,7 +47,8 @@ class Distillation(nn.Module):
     def taught(self, query: dict[str, Tensor]) -> Tensor:
         """The teacher's embeddings (S, N, D), not normalised. In eval mode its weights stand still, so it is frozen at the first call."""
         if any(encoder.training for encoder in self.teacher.values()):
-            return self.teacher(query)[1]
+            embeddings: Tensor = self.teacher(query)[1]
+            return embeddings
         if not self._still:
             self._still = (Frozen(self.teacher),)  # in a tuple: no part of this module's state
         feature = self._still[0](query)  # (N, S, F)
@@ -76,7 +77,7 @@ class Distillation(nn.Module):
     def _views(self, e: Tensor, raw: Tensor, q: Tensor, joint: Tensor) -> Views:
         s, queues, queue_of = self.settings, self.queues.data, self.queue_of()
         seen = queues if queue_of == list(range(len(queues))) else queues[queue_of]  # (S, D, K)
-        maps = self.maps and (self.maps.student, self.maps.teacher)
+        maps = None if self.maps is None else (self.maps.student, self.maps.teacher)
         return Views(e, raw, q, joint, self.joint_queue.data[0], seen, s.temperature, s.topk, maps)
 
     def enqueue(self, keys: tuple[Tensor, ...]) -> None:

@@ -12,13 +12,14 @@ import io
 import math
 import time
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from torch.optim import Optimizer
 from tqdm import tqdm
 
 from skelmm_core import batches as data
@@ -28,10 +29,11 @@ from skelmm_core.errors import CheckpointError, SettingsError, TrainingError
 from skelmm_core.files import alone, replacing
 from skelmm_core.progress import Progress
 from skelmm_core.settings import Pretrain
-from skelmm_core.stages.step import Step
+from skelmm_core.stages.step import Model, Step
 from skelmm_core.stopping import Stopping
 
 Row = dict[str, float]
+Named = dict[str, torch.nn.Parameter]
 JOINED = 0  # the last number in the key of draws that are the joined batch's, whoever draws
 
 
@@ -61,7 +63,7 @@ class Loop:
     """
 
     fabric: Fabric
-    model: torch.nn.Module
+    model: Model
     settings: Pretrain
     batches: Batches
     folder: Path
@@ -107,7 +109,7 @@ class Loop:
                 self._train(optimiser, trained, at, stop)
         return at.rows
 
-    def _train(self, optimiser, trained, at: Place, stop: int) -> None:
+    def _train(self, optimiser: Optimizer, trained: Named, at: Place, stop: int) -> None:
         s, fabric = self.settings, self.fabric
         model, optimiser = fabric.setup(self.model, optimiser)
         model.train()
@@ -117,10 +119,11 @@ class Loop:
         bar = tqdm(total=(stop - self.start) * per_epoch, initial=done - self.start * per_epoch, desc=self.title, unit="step",
                    mininterval=1, disable=None if first else True)  # fmt: skip
         progress = Progress(self.title, bar, per_epoch, done, stop, self.epochs)
-        if first and hasattr(self.on_epoch, "begin"):
-            self.on_epoch.begin(self, at.epoch)
+        begin = getattr(self.on_epoch, "begin", None)
+        if first and begin:
+            begin(self, at.epoch)
         saved = time.monotonic()
-        writer = tensorboard(self.folder / "tensorboard", at.epoch) if first else nullcontext()
+        writer: AbstractContextManager[Any] = tensorboard(self.folder / "tensorboard", at.epoch) if first else nullcontext()
         with bar, writer as board, norm.joined(self.model, fabric.world_size), self.stopping:
             while at.epoch < stop:
                 began = time.monotonic() - at.seconds
@@ -158,13 +161,13 @@ class Loop:
                     self._save("last.pt", optimiser, trained, at)
                     saved = time.monotonic()
 
-    def _stop(self, optimiser, trained, at: Place) -> None:
+    def _stop(self, optimiser: Optimizer, trained: Named, at: Place) -> None:
         if self.fabric.is_global_zero:
             self._save("last.pt", optimiser, trained, at)
         self.fabric.barrier()  # whoever ends first has all others ended
         self.stopping.end(f"{self.title}: a checkpoint was written after epoch {at.epoch + 1}, step {len(at.steps)}")
 
-    def step(self, model, optimiser, chosen: torch.Tensor, epoch: int, number: int) -> Step:
+    def step(self, model: torch.nn.Module, optimiser: Optimizer, chosen: torch.Tensor, epoch: int, number: int) -> Step:
         """One step of the rows `chosen` (N,), the same in all processes, each of which takes its share of them: augmentation, modalities,
         losses, gradients, optimiser, queues. What it gives is detached, and the mean over all processes."""
         s, fabric = self.settings, self.fabric
@@ -194,12 +197,13 @@ class Loop:
     def _told(self, step: Step) -> Step:
         """A step's numbers without keys or gradient, the mean over all processes: where one's are not finite, all see it, and where one
         was asked to stop, all were."""
-        numbers = step.losses.detach(), step.positive, step.negative
+        losses, positive, negative = step.losses.detach(), step.positive, step.negative
         if self.fabric.world_size > 1:
-            asked = torch.full_like(numbers[0], float(self.stopping.asked or 0))
-            *numbers, asked = self.fabric.all_reduce(torch.stack((*numbers, asked))).unbind()
+            asked = torch.full_like(losses, float(self.stopping.asked or 0))
+            total = cast(torch.Tensor, self.fabric.all_reduce(torch.stack((losses, positive, negative, asked))))
+            losses, positive, negative, asked = total.unbind()
             self._agreed = bool(asked.any())
-        return Step(*numbers, ())
+        return Step(losses, positive, negative, ())
 
     def _check_shares(self) -> None:
         count, size = self.fabric.world_size, min(self.settings.batch, len(self.batches))
@@ -227,7 +231,7 @@ class Loop:
             row.update({f"{what.removesuffix('es')}/{name}": float(v) for name, v in zip(self.model.names, mean, strict=True)})
         return row
 
-    def _save(self, name: str, optimiser, trained, at: Place) -> None:
+    def _save(self, name: str, optimiser: Optimizer, trained: Named, at: Place) -> None:
         parts = [torch.stack((s.losses, s.positive, s.negative)) for s in at.steps]  # each (3, B)
         content = {
             "model": self.model.state_dict(), "momentum": momentum_of(optimiser, trained), "epoch": at.epoch, "rows": at.rows,
@@ -240,7 +244,7 @@ class Loop:
         checkpoints.save(self.folder / name, content, keep=last and not self._torn)
         self._torn = self._torn and not last
 
-    def _resume(self, optimiser, trained) -> Place:
+    def _resume(self, optimiser: Optimizer, trained: Named) -> Place:
         found = processes.first_makes(self.fabric, self._saved)
         if not found:
             return Place(self.start)
@@ -249,7 +253,7 @@ class Loop:
         restore_momentum(optimiser, trained, saved["momentum"])
         self.code.update(saved.get("code", ["unknown"]))
         parts = saved.get("steps")
-        steps = [] if parts is None else [Step(*part.to(self.fabric.device).unbind(), ()) for part in parts]
+        steps = [] if parts is None else [Step(part[0], part[1], part[2], ()) for part in parts.to(self.fabric.device)]
         return Place(saved["epoch"], saved["rows"], steps, saved.get("seconds", 0.0))
 
     def _saved(self) -> tuple[Path, dict[str, Any]] | None:
@@ -281,14 +285,14 @@ def learning_rate(s: Pretrain, progress: float) -> float:
     return s.lr * (0.1 if progress >= s.lr_drop - 1e-9 else 1.0)
 
 
-def momentum_of(optimiser, named: dict[str, torch.nn.Parameter]) -> dict[str, torch.Tensor]:
+def momentum_of(optimiser: Optimizer, named: Named) -> dict[str, torch.Tensor]:
     """SGD's momentum buffers by parameter name, so that a later stage with other heads can take over those that it shares."""
     state = {id(p): v for p, v in optimiser.state.items()}
     found = {name: state.get(id(p), {}).get("momentum_buffer") for name, p in named.items()}
     return {name: buffer for name, buffer in found.items() if buffer is not None}
 
 
-def restore_momentum(optimiser, named: dict[str, torch.nn.Parameter], momentum: dict[str, torch.Tensor]) -> None:
+def restore_momentum(optimiser: Optimizer, named: Named, momentum: dict[str, torch.Tensor]) -> None:
     for name, parameter in named.items():
         if name in momentum and momentum[name].shape == parameter.shape:
             optimiser.state[parameter]["momentum_buffer"] = momentum[name].to(parameter.device).clone()
@@ -315,5 +319,5 @@ class tensorboard:
     def __enter__(self) -> Callable[[str, float, int], None]:
         return self.writer.add_scalar
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self.writer.close()

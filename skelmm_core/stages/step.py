@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Step(NamedTuple):
@@ -18,3 +18,13 @@ class Step(NamedTuple):
     positive: Tensor
     negative: Tensor
     keys: tuple[Tensor, ...]
+
+
+class Model(nn.Module):
+    """What the training loop trains: called with query and key inputs it gives a `Step`. names: of its branches."""
+
+    names: tuple[str, ...]
+
+    def enqueue(self, keys: tuple[Tensor, ...]) -> None:
+        """Take a step's keys into the queues."""
+        raise NotImplementedError
