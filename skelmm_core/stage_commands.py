@@ -87,7 +87,7 @@ def main(command: str, description: str, argv: Sequence[str]) -> None:
             return None
         exp = experiment(options.where, dataclasses.asdict(options.settings), stage)
     if command == "evaluate" and comparison.wanted(options):
-        return comparison.run(exp, stage, lambda e: branches_of(e, stage), options, argv)
+        return _drawn(options, *comparison.run(exp, stage, lambda e: branches_of(e, stage), options, argv))
     return act(exp, stage, options, argv)
 
 
@@ -142,12 +142,25 @@ def evaluate_file(argv: Sequence[str]) -> None:
     if comparison.wanted(options) and options.transfer:
         where = options.where
         exp = Experiment(options.transfer, where.out, where.preset, where.device, where.smoke, **given)
-        return comparison.run(exp, name, lambda _: branches, options, argv, about["trained_on"] or "unknown")
+        return _drawn(options, *comparison.run(exp, name, lambda _: branches, options, argv, about["trained_on"] or "unknown"))
     exp = experiment(options.where, given)
     check_skeleton(argv[0], next(iter(branches.values())).skeleton, exp.train.skeleton)
     if comparison.wanted(options):
-        return comparison.run(exp, name, lambda _: branches, options, argv)
+        return _drawn(options, *comparison.run(exp, name, lambda _: branches, options, argv))
     return _print_scores(exp, name, branches, options.json)
+
+
+def _drawn(options: Any, file: Path, rows: Sequence[comparison.Row]) -> None:
+    """What damage does to accuracy as a figure beside the table, where it was measured."""
+    from skelmm_core.comparison import robustness
+
+    curves = robustness.of_rows(row._asdict() for row in rows)
+    if curves:
+        from skelmm_core import drawing
+
+        path = drawing.save(drawing.damage_curves(curves, title="test clips damaged"), file.with_suffix(".png"))
+        if not options.json:
+            print(path)
 
 
 def scored(exp: Experiment, name: str, branches: Branches) -> dict[str, Any]:

@@ -116,6 +116,11 @@ def test_the_command_writes_a_row_for_every_level(path, tmp_path, capsys):
     assert "rate 16, linear" in capsys.readouterr().out
     rows = list(csv.DictReader(next((tmp_path / "evaluations").glob("*.csv")).open()))
     assert len(rows) == 2 * 5 * 3  # two damages, five levels; linear and kNN of encoders, kNN of raw coordinates
+    found = robustness.of_rows(rows)
+    assert list(found) == ["untrained", "raw 1-NN"] and list(found["untrained"]) == ["joints", "rate"]
+    (wanted,) = (row["percent"] for row in rows if row["subject"] == "untrained" and row["what"] == "rate 4, linear")
+    assert found["untrained"]["rate"][4.0] == [float(wanted)]
+    assert len(list((tmp_path / "evaluations").glob("*.png"))) == 1
 
 
 def test_curves_hold_what_each_level_gives(path, tmp_path):

@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any, cast
 
 from tyro.conf import UseAppendAction, arg
@@ -61,11 +62,11 @@ def check_protocol(protocol: str) -> None:
 
 def run(
     exp: Experiment, name: str, branches_of: Callable[[Experiment], Branches], options: Any, argv: Sequence[str], origin: str = ""
-) -> None:
+) -> tuple[Path, list[Row]]:
     """Compute what is not there yet, print the table (or all as JSON) and write both beside the stages, in ``<out>/evaluations``.
 
     name: of the stage or file. branches_of: gives the encoders of an experiment. argv: the command line, for the record. origin: title of
-    the clips that encoders of a file were trained on.
+    the clips that encoders of a file were trained on. Returns the file with the rows, and them.
     """
     chosen = recipes.resolve(_words(options.measure) or ["linear", "knn"], pairs(options.changes), exp.smoke)
     supervised = cast(recipes.Finetune, chosen.get("finetune") or recipes.resolve(["finetune"], smoke=exp.smoke)["finetune"])
@@ -105,12 +106,13 @@ def run(
     table.write(file, rows, told)
     if options.json:
         print(json.dumps({**told, "rows": [row._asdict() for row in rows]}, indent=1))
-        return
+        return file, rows
     print(
         "\n".join(
             [*opening, table.text(summaries, len(place.split.train)), f"{file}, and .csv; {computed} parts computed, the others found"]
         )
     )
+    return file, rows
 
 
 def moved(place: Experiment, branches: Branches) -> Experiment:

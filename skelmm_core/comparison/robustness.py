@@ -6,9 +6,9 @@ raw coordinates the nearest training clip decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from torch import Tensor
 
@@ -23,6 +23,8 @@ from skelmm_core.evaluation.whitening import whitened
 from skelmm_core.experiment import Experiment
 
 Levels = dict[str, tuple[float, ...]]
+Curves = dict[str, dict[str, dict[float, list[float]]]]  # model -> damage -> level -> percent of the test clips, one per seed
+RAW = "raw 1-NN"  # nearest neighbours in raw coordinates, as figures call them
 
 
 def levels(exp: Experiment, names: Sequence[str] = ()) -> Levels:
@@ -64,13 +66,26 @@ def _linear(under: Callable[[str, float], tuple[float, float]], kind: str, level
     return under(kind, level)[0]
 
 
-def curves(exp: Experiment, models: Mapping[str, Branches], names: Sequence[str] = ()) -> dict[str, dict[str, dict[float, list[float]]]]:
-    """What `drawing.damage_curves` draws: model -> damage -> level -> [percent of the test clips], by linear probe, raw coordinates by
-    their nearest neighbour last. names: of damages; none: all that these clips can suffer."""
+def curves(exp: Experiment, models: Mapping[str, Branches], names: Sequence[str] = ()) -> Curves:
+    """What `drawing.damage_curves` draws, by linear probe, and last raw coordinates by their nearest neighbour. names: of damages; none:
+    all that these clips can suffer."""
     known: dict[str, Callable[[str, float], float]] = {}
     for model, branches in models.items():
         under = encoders_under(exp, branches)
         known[model] = partial(_linear, under)
-    known["raw 1-NN"] = raw_under(exp)
+    known[RAW] = raw_under(exp)
     found = levels(exp, names)
     return {model: {kind: {level: [under(kind, level)] for level in found[kind]} for kind in found} for model, under in known.items()}
+
+
+def of_rows(rows: Iterable[Mapping[str, Any]]) -> Curves:
+    """The same from rows of a comparison (subject, recipe, what, seed, percent; texts will do), other recipes left out."""
+    found: Curves = {}
+    for row in rows:
+        kind, _, rest = str(row["what"]).partition(" ")
+        level, _, how = rest.partition(", ")
+        raw = row["subject"] == "raw"
+        if row["recipe"] == "robust" and how == ("knn" if raw else "linear"):
+            model = RAW if raw else str(row["subject"])
+            found.setdefault(model, {}).setdefault(kind, {}).setdefault(float(level), []).append(float(row["percent"]))
+    return {model: by_kind for model, by_kind in found.items() if model != RAW} | {RAW: found[RAW]} if RAW in found else found
