@@ -117,7 +117,7 @@ def test_the_command_writes_a_row_for_every_level(path, tmp_path, capsys):
     rows = list(csv.DictReader(next((tmp_path / "evaluations").glob("*.csv")).open()))
     assert len(rows) == 2 * 5 * 3  # two damages, five levels; linear and kNN of encoders, kNN of raw coordinates
     found = robustness.of_rows(rows)
-    assert list(found) == ["untrained", "raw 1-NN"] and list(found["untrained"]) == ["joints", "rate"]
+    assert list(found) == ["untrained", "raw 1-NN"] and list(found["untrained"]) == ["rate", "joints"]
     (wanted,) = (row["percent"] for row in rows if row["subject"] == "untrained" and row["what"] == "rate 4, linear")
     assert found["untrained"]["rate"][4.0] == [float(wanted)]
     assert len(list((tmp_path / "evaluations").glob("*.png"))) == 1
