@@ -1,4 +1,4 @@
-# make run | make test | make smoke | make formats | make lab | make browser | make faults | make check | make coverage | make soak | make cluster; options go into ARGS, e.g. make run ARGS="--notebooks 02,03 -p epochs=8"
+# make run | make test | make smoke | make formats | make lab | make browser | make faults | make check | make coverage | make mutants | make soak | make cluster; options go into ARGS, e.g. make run ARGS="--notebooks 02,03 -p epochs=8"
 PYTHON ?= python3.11
 VENV ?= .venv
 OUT ?= outputs/run
@@ -6,7 +6,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
 
-.PHONY: run test smoke formats lab browser faults check coverage soak cluster
+.PHONY: mutants run test smoke formats lab browser faults check coverage soak cluster
 
 run: $(VENV)/installed  ## notebooks 00-06 on the built-in sample, a report at the end
 	$(BIN)/skelmm run --data sample --out $(OUT) --preset quick $(ARGS)
@@ -41,6 +41,11 @@ coverage: $(VENV)/installed  ## all tests, the share of the package's lines that
 	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered
+
+mutants: $(VENV)/installed  ## do the tests notice one changed operator, number or argument in modalities, losses and queues? half an hour
+	$(BIN)/python -m pip install --disable-pip-version-check -qq mutmut==3.8.1
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
+	$(BIN)/mutmut results
 
 soak: $(VENV)/installed  ## an hour of training and 200 notebook runs, or SKELMM_SOAK seconds and SKELMM_SOAK_RUNS: memory, files and processes stay level
 	OMP_NUM_THREADS=1 SKELMM_SOAK=$${SKELMM_SOAK:-3600} SKELMM_SOAK_RUNS=$${SKELMM_SOAK_RUNS:-200} $(BIN)/python -m pytest -m soak -s tests/test_soak.py $(ARGS)

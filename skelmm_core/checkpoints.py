@@ -63,9 +63,23 @@ def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
             return candidate, load(candidate)
         except CheckpointError as problem:
             if candidate == there[-1]:
-                raise
+                raise CheckpointError(f"{problem}; nothing before it is left: delete it to train this stage from its start") from problem
             print(f"{problem}\ngoing on from the checkpoint before it, '{there[-1]}'", file=sys.stderr, flush=True)
     return None
+
+
+def usable(path: Path) -> bool:
+    """Whether there is a checkpoint that can be read. One that can't is set aside as ``.torn``, which is said on stderr."""
+    if not path.exists():
+        return False
+    try:
+        load(path)
+    except CheckpointError as problem:
+        aside = path.with_suffix(".torn")
+        os.replace(path, aside)
+        print(f"{problem}\nset aside as '{aside}'; it is made again", file=sys.stderr, flush=True)
+        return False
+    return True
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -153,7 +153,7 @@ class Experiment:
         s = settings.narrow(self.settings, "exchange", **changes)
         _check_exchange(s)
         parent = self.pretrain_folder() / f"epoch-{s.exchange_epoch:04d}.pt"
-        if not processes.first_makes(self.fabric, parent.exists):
+        if not processes.first_makes(self.fabric, lambda: checkpoints.usable(parent)):
             self.pretrain(until=s.exchange_epoch)
         momentum: dict[str, torch.Tensor] = {}
         code: set[str] = set()
@@ -223,6 +223,7 @@ class Experiment:
         identity = self._identity(stage, s, identity or {})
         folder = self._folder(stage, identity)
         processes.same(self.fabric, folder.name, "settings and data")
+        processes.first_makes(self.fabric, self.clips.check_content)
         processes.first_makes(self.fabric, lambda: self._describe(folder, stage, identity, changes or {}))
         loop = Loop(
             self.fabric, build(), s, self.train, folder, title=_title(stage, s), epochs=epochs, start=start, stop=stop,

@@ -18,7 +18,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from skelmm_core import manifest, parameters, skeletons
 from skelmm_core.errors import NotebookError, SettingsError, nearest
@@ -167,6 +167,28 @@ def _settings_and_data(common: Mapping[str, Any], given: Mapping[str, Any], stag
     return {**exp.facts(), "given": dict(given)}
 
 
+class _Start(NamedTuple):
+    """When a notebook was started: wall for people to read, steady for durations (the clock may be set meanwhile); metrics: which file of
+    an earlier run was there, since only another one says that this run came to its end."""
+
+    wall: float
+    steady: float
+    metrics: tuple[int, int] | None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.steady
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What tells a file from one that took its place."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_mtime_ns
+
+
 class _Run:
     """The output folder: manifest of what was done, metrics, executed notebooks."""
 
@@ -200,10 +222,9 @@ class _Run:
         signs = tuple(metrics.get("signs_of_failure", ()))
         return Result(name, found, self.notebooks[name]["seconds"], metrics.get("headline", {}), signs)
 
-    def record(self, name: str, key: dict[str, Any], status: str, began: float, message: str = "") -> None:
-        seconds = time.time() - began
+    def record(self, name: str, key: dict[str, Any], status: str, began: _Start, message: str = "") -> None:
         made = ((self.metrics(name) or {}).get("run") or {}).get("manifest")
-        self.notebooks[name] = {"status": status, "started": now(began), "seconds": round(seconds, 1), "message": message,
+        self.notebooks[name] = {"status": status, "started": now(began.wall), "seconds": round(began.seconds, 1), "message": message,
                                 "manifest": made, "key": key}  # fmt: skip
         self.save()
 
@@ -214,7 +235,7 @@ class _Run:
 def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Run) -> list[str]:
     """Runs notebooks, at most `jobs` at once, each after the one that it builds on; the messages of those that stopped."""
     failures: list[str] = []
-    running: dict[Future[str], tuple[str, dict[str, Any], float]] = {}
+    running: dict[Future[str], tuple[str, dict[str, Any], _Start]] = {}
     jobs = min(jobs, len(pending)) or 1
     waiting = list(pending)
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
@@ -228,7 +249,8 @@ def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Ru
                     busy.append(name)
                     state.say(f"{name}: started")
                     threads = 1 if jobs > 1 and name[:2] in APART else None  # it leaves the cores to the one that trains
-                    running[pool.submit(execute, str(path), str(state.out), key["parameters"], threads)] = name, key, time.time()
+                    start = _Start(time.time(), time.monotonic(), _stamp(state.out / name / "metrics.json"))
+                    running[pool.submit(execute, str(path), str(state.out), key["parameters"], threads)] = name, key, start
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 name, key, began = running.pop(future)
                 message = _message(future, name, state, began)
@@ -237,18 +259,18 @@ def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Ru
                     failures.append(message)
                     waiting = []
                 else:
-                    state.say(f"{name}: done in {time.time() - began:.0f} s")
+                    state.say(f"{name}: done in {began.seconds:.0f} s")
     return failures
 
 
-def _message(future: Future[str], name: str, state: _Run, began: float) -> str:
+def _message(future: Future[str], name: str, state: _Run, began: _Start) -> str:
     """Why a notebook did not come to its end, or ""; one that did gets its name."""
     part, whole, metrics = state.out / f"{name}.failed.ipynb", state.out / f"{name}.ipynb", state.out / name / "metrics.json"
     try:
         problem = future.result()
     except BrokenProcessPool:
         problem = "its process was killed; is there enough memory?"
-    if not problem and not (metrics.is_file() and metrics.stat().st_mtime >= began - 1):
+    if not problem and _stamp(metrics) in (None, began.metrics):
         problem = f"it ended without writing '{metrics}'"
     if problem:
         return f"notebook {name} stopped: {problem}" + (f"\nas far as it came: {part}" if part.exists() else "")

@@ -116,7 +116,9 @@ def _stage(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict
 def _same_data(path: str, content: str) -> None:
     if path == SAMPLE:  # is made anew, and compared with all the rest
         return
-    found = open_clips(path).content
+    clips = open_clips(path)
+    clips.check_content()
+    found = clips.content
     if found != content:
         raise DataError(f"'{path}' holds other clips than the run had (content {found[:12]} instead of {content[:12]}); put them back")
 

@@ -405,8 +405,27 @@ def test_when_both_are_torn_it_is_said(joints, tmp_path):
         loop(joints, tmp_path, on_step=after(8)).run()
     for name in ("last.pt", "last.before.pt"):
         torn(tmp_path / name, "cut short")
-    with pytest.raises(CheckpointError, match=r"last\.before\.pt \(\d+ bytes\) can't be read as a checkpoint"):
+    with pytest.raises(CheckpointError, match=r"last\.before\.pt \(\d+ bytes\) can't be read .* delete it to train this stage"):
         loop(joints, tmp_path).run()
+
+
+@pytest.mark.parametrize("how", ["cut short", "gone"])
+def test_a_torn_checkpoint_between_stages_is_made_again(motion, tmp_path, how, capsys):
+    """Stage 2 starts from a checkpoint that stage 1 keeps; the last one of stage 1 holds the same."""
+    exp = Experiment(motion, tmp_path, **TINY)
+    exp.exchange()
+    (kept,) = (tmp_path / "stages").glob("pretrain-*/epoch-*.pt")
+    wanted = verify.digests(checkpoints.load(kept))
+    torn(kept, how)
+    capsys.readouterr()
+    other = exp.again(exchange="ikem")
+    other.exchange()
+    assert ("set aside as" in capsys.readouterr().err) == (how != "gone")
+    assert verify.digests(checkpoints.load(kept)) == wanted and kept.with_suffix(".torn").exists() == (how != "gone")
+    torn(kept, "gone")
+    other.pretrain()  # to its end, so that nothing is left of that moment
+    with pytest.raises(CheckpointError, match="no checkpoint of epoch .*; delete the folder to train anew"):
+        other.again(exchange="ekem").exchange()
 
 
 def test_any_changed_byte_is_seen_and_files_without_a_checksum_are_read(tmp_path):
@@ -653,6 +672,24 @@ def test_verify_refuses_what_it_can_not_repeat(trained, tmp_path, motion):
     (tmp_path / "last.pt").write_bytes((folder / "last.pt").read_bytes())
     with pytest.raises(DataError, match="holds other clips than the run had"):
         verify.verify(tmp_path)
+
+
+def test_changed_coordinates_are_noticed_before_training_and_by_verify(motion, tmp_path):
+    edited = tmp_path / "edited.clips"
+    content = bytearray(motion.read_bytes())
+    content[8 + int.from_bytes(content[:8], "little") + 1000] ^= 1  # in the middle of the joints
+    edited.write_bytes(content)
+    clips.open_clips(motion).check_content()
+    with pytest.raises(DataError, match=r"edited\.clips' was damaged or edited: its content is \w+, its header says \w+"):
+        clips.open_clips(edited).check_content()
+    with pytest.raises(DataError, match="was damaged or edited"):
+        Experiment(edited, tmp_path, **TINY).pretrain()
+    exp = Experiment(motion, tmp_path / "out", **TINY)
+    folder = exp.pretrain().folder
+    told = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**told, "path": str(edited)}))
+    with pytest.raises(DataError, match="was damaged or edited"):
+        verify.verify(folder)
 
 
 def test_another_seed_is_another_manifest(motion, tmp_path, monkeypatch):

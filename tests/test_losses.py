@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
 
@@ -312,3 +313,13 @@ def test_many_positives_keep_no_copies_of_queues_for_the_gradient(topk):
         loss = losses.ekem(q, k, queue, 0.07, topk)
     inputs = sum(x.untyped_storage().nbytes() for x in (q, k, queue))
     assert torch.isfinite(loss).all() and sum(kept.values()) - inputs < 500_000
+
+
+def test_defaults_are_those_of_the_papers():
+    """0.07: MoCo and IKEM; CMD (Mao et al., ECCV 2022): 8192 anchors, teacher 0.05, student 0.1."""
+    defaults = {f: {n: p.default for n, p in inspect.signature(f).parameters.items() if p.default is not inspect.Parameter.empty}
+                for f in (losses.info_nce, losses.ekem, losses.ikem, losses.cmd, losses.relational_distillation)}  # fmt: skip
+    assert defaults[losses.info_nce] == defaults[losses.ikem] == {"temperature": 0.07}
+    assert defaults[losses.ekem] == {"temperature": 0.07, "topk": 1}
+    assert defaults[losses.cmd] == {"topk": 8192, "teacher_temperature": 0.05, "student_temperature": 0.1}
+    assert defaults[losses.relational_distillation]["temperature"] == 0.07 and defaults[losses.relational_distillation]["topk"] == 1

@@ -6,7 +6,7 @@ import base64
 import json
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
@@ -220,6 +220,27 @@ def test_a_notebook_that_stops(tmp_path, motion, ending, told):
         write(folder, "02_train")
         (result,) = pipeline.run(["02"], data=motion, out=out, folder=folder, say=lambda line: None)
         assert not result.found and not (out / "02_train.failed.ipynb").exists()
+
+
+def test_a_clock_that_is_set_back_fails_no_notebook(tmp_path, motion, monkeypatch):
+    """The parent's clock is an hour ahead of what files are stamped with, as after it was set back."""
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + 3600)
+    folder = tmp_path / "notebooks"
+    write(folder, "02_train")
+    (result,) = pipeline.run(data=motion, out=tmp_path / "out", folder=folder, say=lambda line: None)
+    assert not result.found and 0 < result.seconds < 600
+
+
+def test_metrics_of_an_earlier_run_are_no_sign_of_an_end(tmp_path, motion, monkeypatch):
+    old = tmp_path / "02_single_modality_pretraining" / "metrics.json"
+    old.parent.mkdir()
+    old.write_text("{}")
+    start = pipeline._Start(0.0, 0.0, pipeline._stamp(old))
+    state = pipeline._Run(tmp_path, {}, print)
+    done: Future[str] = Future()
+    done.set_result("")
+    assert "ended without writing" in pipeline._message(done, old.parent.name, state, start)
 
 
 def test_raw_files_become_the_data_of_all_notebooks(tmp_path):

@@ -99,6 +99,7 @@ class Loop:
         at = self._resume(optimiser, trained)
         self.found = at.at_end_of(stop)
         if self.found:
+            processes.first_makes(fabric, lambda: self._keep_again(stop))
             return at.rows
         self._check_shares()
         with ExitStack() as held:
@@ -243,6 +244,14 @@ class Loop:
             write_csv(self.folder / "log.csv", at.rows)
         checkpoints.save(self.folder / name, content, keep=last and not self._torn)
         self._torn = self._torn and not last
+
+    def _keep_again(self, epoch: int) -> None:
+        """Write a kept checkpoint that has gone, where `last.pt` is of the same moment."""
+        path, last = self.folder / f"epoch-{epoch:04d}.pt", self.folder / "last.pt"
+        if epoch in self.keep and not path.exists() and last.exists():
+            saved = checkpoints.load(last)
+            if saved["epoch"] == epoch and saved.get("steps") is None:
+                checkpoints.save(path, saved)
 
     def _resume(self, optimiser: Optimizer, trained: Named) -> Place:
         found = processes.first_makes(self.fabric, self._saved)
