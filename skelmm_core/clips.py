@@ -6,6 +6,7 @@ The file is a safetensors file (no pickle, safe to open from strangers, readable
 
 from __future__ import annotations
 
+import hashlib
 import json
 import mmap
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ import numpy as np
 
 from skelmm_core.clipfile import COLUMNS, DTYPES, FORMAT, KINDS, shapes
 from skelmm_core.errors import DataError
-from skelmm_core.recordings import Dropped, Recording, Source
+from skelmm_core.recordings import Dropped, Recording, Source, check_words
 from skelmm_core.skeletons import Skeleton
 from skelmm_core.writing import WriteReport, write
 
@@ -64,6 +65,7 @@ class Clips:
 
     def __init__(self, path: str | Path):
         self.path = Path(path)
+        self._intact = False
         metadata, arrays = _open(self.path)
         try:
             self.title: str = metadata["title"]
@@ -77,6 +79,7 @@ class Clips:
             self.labels, self.subjects, self.views, self.setups, self.repetitions, self.frames, self.bodies = (arrays[c] for c in COLUMNS)
             self.names = Names(arrays["names"], arrays["name_end"])
             self._check(arrays)
+            check_words(f"'{self.path}'", self.title, self.protocol, self.class_names)
         except (KeyError, ValueError, TypeError) as problem:
             raise DataError(f"'{self.path}' has a damaged header ({problem}); prepare it again from its source") from problem
 
@@ -96,6 +99,28 @@ class Clips:
         )
         if not good:
             raise ValueError("columns that contradict each other")
+        if not bytes(arrays["names"]).decode(errors="replace").isprintable():
+            raise ValueError("a clip's name with characters that can't be printed")
+
+    def check_content(self) -> None:
+        """Read the whole file, once for each `Clips`: raises `DataError` where it is not what its header says."""
+        if self._intact:
+            return
+        digest = hashlib.sha256()
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(8 + int.from_bytes(file.read(8), "little"))
+                while piece := file.read(1 << 24):
+                    digest.update(piece)
+        except OSError as problem:
+            raise DataError(f"can't read '{self.path}': {problem.strerror or problem}") from problem
+        digest.update(json.dumps([self.skeleton.to_dict(), self.class_names]).encode())
+        if digest.hexdigest() != self.content:
+            raise DataError(
+                f"'{self.path}' was damaged or edited: its content is {digest.hexdigest()[:12]}, its header says {self.content[:12]}; "
+                "copy or prepare it again"
+            )
+        self._intact = True
 
     @property
     def generated(self) -> bool:
@@ -136,7 +161,7 @@ class Clips:
 
 
 def open_clips(path: str | Path) -> Clips:
-    """Open a clips file; missing, empty, truncated, damaged and foreign files raise `DataError`."""
+    """Open a clips file; missing, empty, truncated, damaged and foreign files, and names that can't be printed, raise `DataError`."""
     return Clips(path)
 
 

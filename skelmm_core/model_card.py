@@ -1,13 +1,15 @@
 """Model cards: a Markdown file beside an exported file that says what it is, what it was made from and by, and what it can do.
 
 `model.safetensors` has the card `model.safetensors.md`. The form is that of Mitchell et al., "Model Cards for Model Reporting" (FAT* 2019,
-arXiv 1810.03993), with the YAML head that collections of models read.
+arXiv 1810.03993), with the YAML head that collections of models read. What comes from data, as titles and names of classes do, stands in it
+by `_plain` or `_code`, so that it adds neither sections nor links, pictures or HTML.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ HEAD = (
     "---\nlibrary_name: skelmm\nlicense: other\nlicense_name: terms-of-the-training-data\n"
     "tags: [skeleton-based-action-recognition, self-supervised]\n---\n"
 )
+_MARKUP = re.compile(r"[\\`*_{}\[\]()#+!<>|~&$]")
 
 
 @dataclass(frozen=True)
@@ -81,7 +84,7 @@ def text(name: str, sha256: str, size: int, facts: Facts) -> str:
     warning = ""
     if facts.data["generated"]:
         warning = "> **Trained on generated motion**, which nobody performed: it shows that everything runs, and knows nobody.\n\n"
-    return f"{HEAD}\n# {name}: {facts.role} of {_words(facts.streams)}\n\n{warning}{body}\n"
+    return f"{HEAD}\n# {_plain(name)}: {_plain(facts.role)} of {_words(facts.streams)}\n\n{warning}{body}\n"
 
 
 def portable(words: Iterable[str]) -> str:
@@ -103,15 +106,15 @@ def _use(name: str, facts: Facts) -> str:
         "other sensors, places, ages, bodies and actions may give quite other results."
     ]
     if facts.classes:
-        lines += ["", f"```bash\nskelmm predict {shlex.quote(name)} CLIPS\n```"]
+        lines += ["", f"```bash\nskelmm predict {shlex.quote(_line(name))} CLIPS\n```"]
     return "\n".join(lines)
 
 
 def _data(facts: Facts) -> str:
     d = facts.data
     return _table({
-        "title": d["title"], "clips": f"{d['clips']}, sha256 of their content `{d['content']}`",
-        "protocol": f"{d['protocol']}: {d['train']} clips train, {d['test']} test",
+        "title": _plain(d["title"]), "clips": f"{d['clips']}, sha256 of their content {_code(d['content'])}",
+        "protocol": f"{_plain(d['protocol'])}: {d['train']} clips train, {d['test']} test",
         "frames per second": f"{d['frame_rate']:g}", "frames of a training clip": f"{d['median_frames']:g} (median)",
         "performed": "no: generated motion" if d["generated"] else "by the people of this data set",
     })  # fmt: skip
@@ -120,8 +123,8 @@ def _data(facts: Facts) -> str:
 def _recipe(facts: Facts) -> str:
     toy = "Toy sizes (`--smoke`): the figures mean nothing. " if facts.smoke else ""
     same = "no setting differs from it." if not facts.changed else "settings that differ from it:"
-    changed = "\n".join(f"- `{name}`: `{json.dumps(value)}`" for name, value in facts.changed.items())
-    return f"{toy}Stage `{facts.stage}`, preset `{facts.preset}`; {same}" + (f"\n\n{changed}" if changed else "")
+    changed = "\n".join(f"- {_code(name)}: {_code(json.dumps(value))}" for name, value in facts.changed.items())
+    return f"{toy}Stage {_code(facts.stage)}, preset {_code(facts.preset)}; {same}" + (f"\n\n{changed}" if changed else "")
 
 
 def _input(name: str, facts: Facts) -> str:
@@ -136,10 +139,10 @@ def _input(name: str, facts: Facts) -> str:
         f"- prepared {inside}: {smooth}{view} moved to its centre joint and, in space, turned to face the camera, {p['frames']} frames",
         f"- modalities: {_words(facts.streams)}",
         f"- out: {gives}, those of streams averaged" if facts.classes else f"- out: {gives} of each stream",
-        f"- skeleton `{facts.skeleton.name}`: {', '.join(f'{i} {joint}' for i, joint in enumerate(facts.skeleton.joints))}",
+        f"- skeleton {_code(facts.skeleton.name)}: {_numbered(facts.skeleton.joints)}",
     ]
     if facts.classes:
-        lines.append(f"- classes: {', '.join(f'{i} {title}' for i, title in enumerate(facts.classes))}")
+        lines.append(f"- classes: {_numbered(facts.classes)}")
     return "\n".join(lines)
 
 
@@ -147,13 +150,13 @@ def _results(facts: Facts) -> str:
     if facts.results is None:
         return "Not computed (`--no-metrics`)."
     (who, own), *others = facts.results["scores"].items()
-    rows = [f"| {_words(facts.streams)}, fused ({own['fusion']}) | {own['linear']:.1f} | {own['knn']:.1f} |"]
+    rows = [f"| {_words(facts.streams)}, fused ({_plain(own['fusion'])}) | {own['linear']:.1f} | {own['knn']:.1f} |"]
     if len(own["streams"]) > 1:
-        rows += [f"| {stream} alone | {found['linear']:.1f} | {found['knn']:.1f} |" for stream, found in own["streams"].items()]
-    rows += [f"| {title}, fused | {found['linear']:.1f} | {found['knn']:.1f} |" for title, found in others]
+        rows += [f"| {_plain(stream)} alone | {found['linear']:.1f} | {found['knn']:.1f} |" for stream, found in own["streams"].items()]
+    rows += [f"| {_plain(title)}, fused | {found['linear']:.1f} | {found['knn']:.1f} |" for title, found in others]
     rows.append(f"| raw coordinates, nearest training clip | | {facts.results['raw_1nn']:.1f} |")
     neighbours = facts.results["settings"]["neighbours"]
-    signs = "".join(f"\n- sign of failure: {sign}" for sign in facts.results["signs_of_failure"])
+    signs = "".join(f"\n- sign of failure: {_plain(sign)}" for sign in facts.results["signs_of_failure"])
     return (
         f"Percent of the {own['clips']} test clips, one run with seed {facts.results['settings']['seed']}.\n\n"
         f"| frozen features | linear probe | {neighbours}-NN |\n|---|---|---|\n" + "\n".join(rows) + (f"\n{signs}" if signs else "")
@@ -167,12 +170,12 @@ def _cost(facts: Facts, size: int) -> str:
     c, machine = facts.results["cost"], manifest.hardware()
     return (
         f"{c['parameters'] / 1e6:.2f} million parameters, {c['gflops']:.2f} GFLOP a clip, {c['milliseconds']:.1f} ms a clip (one clip at a "
-        f"time, one thread, {', '.join([machine['processor'], *machine['accelerators']])}); {file}."
+        f"time, one thread, {_plain(', '.join([machine['processor'], *machine['accelerators']]))}); {file}."
     )
 
 
 def _licence(facts: Facts) -> str:
-    terms = "generated by skelmm, under the same licence" if facts.data["generated"] else f"those of {facts.data['title']}"
+    terms = "generated by skelmm, under the same licence" if facts.data["generated"] else f"those of {_plain(facts.data['title'])}"
     return (
         "skelmm, the code, is under the MIT licence. Weights are made from data and bound by the data's own terms, which may forbid "
         f"passing them on or using them commercially; the data are {terms}."
@@ -181,18 +184,37 @@ def _licence(facts: Facts) -> str:
 
 def _origin(name: str, sha256: str, facts: Facts) -> str:
     git = manifest.git()
-    commit = f"`{git['commit']}`{'' if git['clean'] else ', with changes that are in no commit'}" if git else "not from a repository"
+    commit = f"{_code(git['commit'])}{'' if git['clean'] else ', with changes that are in no commit'}" if git else "not from a repository"
     return _table({
-        f"sha256 of `{name}`": f"`{sha256}`", "command": f"`{portable(facts.command)}`", "commit": commit,
-        "versions": ", ".join(f"{library} {version}" for library, version in manifest.versions().items()),
+        f"sha256 of {_code(name)}": _code(sha256), "command": _code(portable(facts.command)), "commit": commit,
+        "versions": _plain(", ".join(f"{library} {version}" for library, version in manifest.versions().items())),
     })  # fmt: skip
 
 
 def _table(rows: Mapping[str, str]) -> str:
-    cells = {key: " ".join(str(value).split()).replace("|", "\\|") for key, value in rows.items()}
-    return "| | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in cells.items())
+    return "| | |\n|---|---|\n" + "\n".join(f"| {key} | {value} |" for key, value in rows.items())
+
+
+def _line(text: str) -> str:
+    """Text on one line: what can't be printed, line breaks among it, becomes a space, and several spaces one."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def _plain(text: str) -> str:
+    """Text on one line that Markdown shows as it is."""
+    return _MARKUP.sub(r"\\\g<0>", _line(text))
+
+
+def _code(text: str) -> str:
+    """The same as code, but for text that would end the code or, in a table, the cell."""
+    line = _line(text)
+    return f"`{line}`" if line and not set(line) & set("`|\\") else _plain(line)
+
+
+def _numbered(names: Sequence[str]) -> str:
+    return ", ".join(f"{i} {_plain(name)}" for i, name in enumerate(names))
 
 
 def _words(names: Sequence[str]) -> str:
-    *most, last = names
+    *most, last = map(_plain, names)
     return f"{', '.join(most)} and {last}" if most else last

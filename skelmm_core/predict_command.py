@@ -22,12 +22,16 @@ from skelmm_core.files import header_format, replacing
 from skelmm_core.predicting import Model
 
 PARTS = ("all", "train", "test")
+FORMULA = ("=", "+", "-", "@", "\t")  # what a cell begins with that spreadsheets compute
 FIRST = ("clip", "class", "probability")  # how a table that this command writes begins
 
 
 def predict(model: Path, clips: Path, out: str = "", top: int = 3, part: str = "all", protocol: str = "", skeleton: str = "",
             stream: int = 0, hop: int = 0, format: str = "auto") -> str:  # fmt: skip
     """Predict, print or write one line per clip (or prediction of a stream), and return what is said at the end; as `cli.predict`.
+
+    In the table that is written, names of clips and classes that a spreadsheet would compute, those that begin with = + - @ or a tab, have
+    an apostrophe before them.
 
     Raises `SettingsError` for an unknown part and numbers out of range, `DataError` for an `out` that is something else, and whatever
     `predicting.load`, `predicting.predict` and `protocols.split` raise.
@@ -51,7 +55,7 @@ def predict(model: Path, clips: Path, out: str = "", top: int = 3, part: str = "
         table = [(data.names[i], [(loaded.classes[c], p[c]) for c in best[:top]]) for i, p, best in ranked]
         if out:
             more = [f"{what}_{place}" for place in range(2, top + 1) for what in FIRST[1:]]
-            _write(out, [*FIRST, *more], [[name, *(v for c, p in best for v in (c, f"{p:.6f}"))] for name, best in table])
+            _write(out, [*FIRST, *more], [[_cell(name), *(v for c, p in best for v in (_cell(c), f"{p:.6f}"))] for name, best in table])
         else:
             for name, best in table:
                 print(f"{name}  {', '.join(f'{c} {100 * p:.1f} %' for c, p in best)}")
@@ -64,7 +68,7 @@ def _stream(model: Model, clips: Clips, rows: Sequence[int], skeleton: str, wind
     played = streaming.replay(model, predicting.joints_for(model, clips, skeleton), rows, window, hop, clips.frame_rate)
     table = [(clips.names[i], p.name, p.probability, p.seconds) for i, p in played.predictions]
     if out:
-        _write(out, [*FIRST, "seconds"], [[name, c, f"{p:.6f}", f"{t:.3f}"] for name, c, p, t in table])
+        _write(out, [*FIRST, "seconds"], [[_cell(name), _cell(c), f"{p:.6f}", f"{t:.3f}"] for name, c, p, t in table])
     else:
         for name, c, p, t in table:
             print(f"{name}  {t:.2f} s  {c} {100 * p:.1f} %")
@@ -122,6 +126,11 @@ def _refuse_foreign(out: str) -> None:
     path = Path(out)
     if out and path.exists() and not (path.is_file() and path.read_bytes().startswith(",".join(FIRST).encode())):
         raise DataError(f"'{out}' is there already and is not a table that this command writes; name another file, or delete it first")
+
+
+def _cell(name: str) -> str:
+    """A name that spreadsheets take as text."""
+    return f"'{name}" if name.startswith(FORMULA) else name
 
 
 def _write(out: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -23,6 +23,7 @@ from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.evaluation.features import extract, stacked
 from skelmm_core.evaluation.linear import Classifiers, logits_of
+from skelmm_core.recordings import check_words
 from skelmm_core.skeletons import Skeleton
 
 CHUNK = 64  # clips of one length that are computed at a time
@@ -56,7 +57,8 @@ class Model:
 def load(path: str | Path, threads: int | None = None) -> Model:
     """The model in a .safetensors or .onnx file, on the CPU. threads: of onnxruntime; None: all. PyTorch's are as they are.
 
-    Raises `CheckpointError` for a file that holds no classes, and whatever `export.load` and `onnx_file.load` raise.
+    Raises `CheckpointError` for a file that holds no classes, `DataError` for names that can't be printed, and whatever `export.load` and
+    `onnx_file.load` raise.
     """
     path = Path(path)
     classifiers, branches = None, None
@@ -69,6 +71,7 @@ def load(path: str | Path, threads: int | None = None) -> Model:
             f"'{path}' holds encoders, which give features, and no classes; export them again with classifiers: "
             f"skelmm export STAGE {path.name} --classes"
         )
+    check_words(f"'{path}'", about["data"].get("title", ""), about["data"].get("protocol", ""), about["classes"])
     known = settings.field_types(settings.Distill)
     s = settings.Distill(**{key: value for key, value in about["settings"].items() if key in known})
     facts = (about["classes"], about["bodies"], s, about["data"], path.name)

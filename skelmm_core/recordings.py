@@ -37,11 +37,18 @@ class Recording:
 
 @dataclass(frozen=True)
 class Dropped:
-    """A clip that was left out, and why. damaged: its file can't be used; else a rule of the data set or an option left it out."""
+    """A clip that was left out, and why. damaged: its file can't be used; else a rule of the data set or an option left it out.
+
+    Both texts are printed: characters in them that can't be are written as escapes, like ``\\x1b``.
+    """
 
     name: str
     reason: str
     damaged: bool = False
+
+    def __post_init__(self) -> None:
+        for field_name in ("name", "reason"):
+            object.__setattr__(self, field_name, _shown(getattr(self, field_name)))
 
 
 Found = Recording | Dropped
@@ -56,6 +63,8 @@ class Source:
     items: what can be read by itself: files, or numbers of clips; picklable, with a length.
     read: gives what one item holds; a function of a module, or a `functools.partial` of one, so that other processes can call it. Raises
         `DataError` for an item that is damaged.
+
+    Raises `DataError` where title, protocol or a class name can't be printed (`check_words`).
     """
 
     title: str
@@ -66,6 +75,9 @@ class Source:
     fingerprint: str
     items: Sequence[Any]
     read: Callable[[Any], Found | Iterable[Found]]
+
+    def __post_init__(self) -> None:
+        check_words("the data set", self.title, self.protocol, self.class_names)
 
     @property
     def recordings(self) -> Iterator[Found]:
@@ -92,13 +104,24 @@ def as_given(item: Found) -> Found:
     return item
 
 
+def check_words(where: str, title: object, protocol: object, class_names: Iterable[object]) -> None:
+    """Raise `DataError` for what is not text, or has characters that can't be printed: line breaks, controls of a terminal and the like.
+
+    where: file or data set, as the message shall call it.
+    """
+    texts = {"title": title, "protocol": protocol} | {f"name of class {i}": name for i, name in enumerate(class_names)}
+    for what, text in texts.items():
+        if not isinstance(text, str) or not text.isprintable():
+            raise DataError(f"{where}: the {what} must be printable characters on one line, found {ascii(text)[:100]}; give it another")
+
+
 def check(item: Recording, source: Source) -> np.ndarray:
     """The joints of a recording as contiguous little-endian float32 (M, T, V, 3).
 
     Raises `DataError` naming source, clip and frame for a wrong shape, no frame, a coordinate that is not finite or absurdly far, a label
     outside the classes, and other numbers that are neither -1 nor counted from 0.
     """
-    where = f"{source.title}, clip '{item.name}'"
+    where = f"{source.title}, clip '{_shown(item.name)}'"
     with np.errstate(over="ignore"):  # a float64 beyond float32 becomes inf and is reported below
         joints = np.ascontiguousarray(item.joints, "<f4")
     expected = f"expected (1 or 2 bodies, 1 or more frames, {len(source.skeleton)} joints of {source.skeleton.name}, 3)"
@@ -138,6 +161,11 @@ def stature(joints: np.ndarray, skeleton: Skeleton) -> tuple[float, bool]:
     low, high = low.min(axis=1), high.max(axis=1)  # (T,)
     upright = _median(2 * y[:, skeleton.centre] - high - low) > 0
     return _median(high - low) if skeleton.dimensions == 3 else float("nan"), upright
+
+
+def _shown(text: str) -> str:
+    """Text with escapes in the place of what can't be printed."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _median(values: np.ndarray) -> float:

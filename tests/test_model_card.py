@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -146,7 +147,7 @@ def test_the_card_says_what_evaluation_says(exported, where, capsys):
     assert motion.content in card and "17 clips train, 17 test" in card and "Toy sizes" in card
     assert hashlib.sha256(path.read_bytes()).hexdigest() in card
     assert "**Trained on generated motion**" in card and "MIT licence" in card and "bound by the data's own terms" in card
-    assert all(joint in card for joint in NTU25.joints) and all(name in card for name in motion.class_names)
+    assert all(joint in card for joint in NTU25.joints) and all(model_card._plain(name) in card for name in motion.class_names)
     assert '- `modalities`: `"joint,bone"`' in card and "`epochs`" not in card, "what differs from the preset, and no more"
     assert "skelmm export pretrain teacher.safetensors --classes --data motion.clips --out out" in card
     assert str(path.parent) not in card, "nothing of this machine goes along"
@@ -170,5 +171,67 @@ def test_commands_on_cards_have_no_folders():
     assert model_card.portable(words) == "skelmm export 'a b.onnx' --data=utd.clips --out outputs/utd --lr=0.1"
 
 
-def test_a_bar_in_a_title_does_not_break_the_table():
-    assert model_card._table({"title": "left | right\nbelow"}).splitlines()[-1] == "| title | left \\| right below |"
+HOSTILE = (
+    "a\n\n## Licence\n\nPublic domain <img src=x onerror=alert(1)> ![t](http://evil.example/x.png) | `b` | *c* ~~d~~ &lt; \\",
+    "\x1b[31mred\r\n---\n<script>alert(1)</script>",
+    "`",
+    "[x]: http://evil.example",
+    "\\| e |",
+)
+
+
+def hostile_facts(title: str, **changes) -> model_card.Facts:
+    joints = tuple(f"{i} <b>*|`" for i in range(25))
+    data = {"title": title, "content": title, "clips": 4, "train": 2, "test": 2, "protocol": title, "generated": False, "frame_rate": 30.0}
+    score = {"linear": 1.0, "knn": 2.0}
+    results = {
+        "scores": {"own": {**score, "fusion": title, "clips": 2, "streams": {title: score, "b": score}}, title: score},
+        "raw_1nn": 3.0, "settings": {"neighbours": 1, "seed": 0}, "signs_of_failure": [title],
+        "cost": {"parameters": 1, "gflops": 1.0, "milliseconds": 1.0},
+    }  # fmt: skip
+    facts = model_card.Facts(
+        title, title, (title, "bone"), replace(NTU25, name="<u>`|", joints=joints), 2, HOSTILE, data | {"median_frames": 9.0}, title, False,
+        {title: title}, {"frames": 9, "smooth": 0, "view": "clip"}, results, ["skelmm", title],
+    )  # fmt: skip
+    return replace(facts, **changes)
+
+
+def rendered(card: str) -> tuple[list[str], set[str], str]:
+    """Headings, kinds of everything, and the text of a card, by a reader of Markdown that lets HTML through."""
+    markdown = pytest.importorskip("markdown_it", reason="markdown-it-py is not installed").MarkdownIt("commonmark", {"html": True})
+    tokens = markdown.enable(["table", "strikethrough"]).parse(card.removeprefix(model_card.HEAD))
+    inside = [part for token in tokens for part in token.children or ()]
+    headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open" and token.tag == "h2"]
+    return headings, {token.type for token in [*tokens, *inside]}, "".join(part.content for part in inside)
+
+
+SECTIONS = ["Intended use", "Data", "Recipe", "Input and output", "Results", "Cost", "Licence", "Origin"]
+
+
+@pytest.mark.parametrize("title", HOSTILE)
+def test_names_add_nothing_to_a_card_but_their_text(title):
+    headings, kinds, shown = rendered(model_card.text(f"{title}.safetensors", title, 1, hostile_facts(title)))
+    assert headings == SECTIONS
+    assert not kinds & {"html_inline", "html_block", "image", "link_open", "em_open", "s_open", "hr"}
+    plain = " ".join("".join(c if c.isprintable() else " " for c in title).split())
+    for name in (plain, "[x]: http://evil.example", "24 <b>*|`", "<u>`|", "&lt;"):
+        assert name in shown, "what was written is what is read"
+
+
+def test_what_is_looked_for_in_cards_is_found_in_one_that_is_not_escaped(monkeypatch):
+    monkeypatch.setattr(model_card, "_plain", str)
+    headings, kinds, _ = rendered(model_card.text("a.safetensors", "0", 1, hostile_facts(HOSTILE[0])))
+    assert headings.count("Licence") > 1 and {"html_inline", "image", "em_open"} <= kinds
+
+
+@given(text=st.text(alphabet=st.sampled_from("\\`*_{}[]()#+!<>|~&$ab1.-=: \n\r\t\x1b\u2028"), max_size=20))
+@tries(max_examples=200)
+def test_any_text_stays_one_cell_of_a_table(text):
+    markdown = pytest.importorskip("markdown_it", reason="markdown-it-py is not installed").MarkdownIt("commonmark", {"html": True})
+    for write in (model_card._plain, model_card._code):
+        tokens = markdown.enable("table").parse(model_card._table({"key": write(text), "next": "row"}))
+        cells = [token for token in tokens if token.type == "inline"][-4:]
+        assert [cell.content for cell in cells[::3]] == ["key", "row"] and cells[2].content == "next"
+        kinds = {part.type for part in cells[1].children or ()}
+        assert kinds <= {"text", "text_special", "code_inline"}
+        assert "".join(part.content for part in cells[1].children or ()) == model_card._line(text)

@@ -13,7 +13,7 @@ import torch
 from command_line import call, refused
 from little_files import folder, one_of_each_class
 
-from skelmm_core import batches, clips, export, modalities, predicting, settings, skeletons, sources, stage_commands
+from skelmm_core import batches, clips, export, modalities, predict_command, predicting, settings, skeletons, sources, stage_commands
 from skelmm_core.encoder import Branches, Encoder, EncoderShape, initialise
 from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.evaluation.linear import linear_probe
@@ -199,3 +199,57 @@ def test_what_can_not_be_predicted_is_told(models, motion, capsys, tmp_path):
     (tmp_path / "mine.csv").write_text("name,age\n")
     assert "is not a table that this command writes" in refused(capsys, "predict", name, motion.path, "--out", tmp_path / "mine.csv")
     assert (tmp_path / "mine.csv").read_text() == "name,age\n"
+
+
+# Names that would do something
+
+
+def exported_with(path: Path, classes: tuple[str, ...], title: str = "clips", protocol: str = "") -> Path:
+    """Encoders whose classifiers have these names, written as they were before names were looked at."""
+    branches = Branches({name: Encoder(NTU25, EncoderShape(2, 8, 4)) for name in ("joint", "bone")})
+    heads = torch.randn(2, 8, len(classes)), torch.randn(2, 1, len(classes))
+    s = settings.resolve("distill", "small", frames=12, modalities="joint,bone")
+    export.save(path, branches, s, "student", title, 2, heads, classes, {"title": title, "protocol": protocol})
+    return path
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        ({"classes": ("a", "\x1b[31mred")}, r"name of class 1 must be printable .* found '\\x1b\[31mred'"),
+        ({"classes": ("a\nb", "c")}, r"name of class 0 must be .* found 'a\\nb'"),
+        ({"classes": ("a", 3)}, "name of class 1 must be .* found 3"),
+        ({"classes": ("a", "b"), "title": "x\x9b2J"}, r"title must be .* found 'x\\x9b2J'"),
+        ({"classes": ("a", "b"), "protocol": "\u202ex"}, r"protocol must be .* found '\\u202ex'"),
+    ],
+)
+def test_files_with_names_that_can_not_be_printed_are_refused(motion, capsys, tmp_path, facts, words):
+    path = exported_with(tmp_path / "a.safetensors", **facts)
+    with pytest.raises(DataError, match=f"a.safetensors': the {words}"):
+        predicting.load(path)
+    assert refused(capsys, "predict", path, motion.path).removesuffix("\n").isprintable()
+
+
+FORMULAS = ("=cmd|' /C calc'!A0", "+1", "-2", "@SUM(A1)")
+
+
+def test_tables_hold_no_formulas(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    recordings = [
+        Recording(rng.normal(size=(1, 20, 25, 3)).astype("f4"), 0, name) for name in (*FORMULAS, "a=b", "'x", '=HYPERLINK("x","y")')
+    ]
+    data = Source("named", NTU25, FORMULAS, 30.0, "", "0" * 64, recordings, as_given)
+    clips.write(tmp_path / "a.clips", data, progress=False)
+    path = exported_with(tmp_path / "a.safetensors", FORMULAS)
+    for options, last in ((("--top", 4), "probability_4"), (("--stream", 10), "seconds")):
+        out = tmp_path / f"{last}.csv"
+        call(capsys, "predict", path, tmp_path / "a.clips", "--out", out, *options)
+        rows = table(out)
+        assert list(dict.fromkeys(row["clip"] for row in rows)) == [
+            *(f"'{name}" for name in FORMULAS), "a=b", "'x", "'=HYPERLINK(\"x\",\"y\")",
+        ]  # fmt: skip
+        assert {row["class"] for row in rows} <= {f"'{name}" for name in FORMULAS}
+        assert all(float(row["probability"]) > 0 and float(row[last]) >= 0 for row in rows)
+    shown = call(capsys, "predict", path, tmp_path / "a.clips")
+    assert "+1  " in shown and "'+1" not in shown, "what is printed stays as it is"
+    assert predict_command._cell("\t=1") == "'\t=1"

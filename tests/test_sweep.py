@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from command_line import call, refused
 
-from skelmm_core import checkpoints, clips, pipeline
+from skelmm_core import checkpoints, cli, clips, pipeline
 from skelmm_core.ablation import claims
 from skelmm_core.errors import InterruptedWork, SettingsError
 from skelmm_core.experiment import Experiment
@@ -266,6 +266,49 @@ def test_what_fails_is_told_and_the_others_go_on(capsys, write_grid, here, tmp_p
             result = {"format": jobs.FORMAT, "metrics": {"linear": 1.0}, "folder": "", "seconds": 1.0, "training_seconds": 1.0}
             write(job.folder / RESULT, result)
     assert "± " not in call(capsys, "sweep", file) and len((tmp_path / "out" / table.NAME).read_text().splitlines()) == 5
+
+
+@pytest.fixture
+def quick(here, monkeypatch) -> list[str]:
+    """Jobs done here that take no time, and a sweep that looks 50 times at most."""
+    figures = {"metrics": {"linear": 1.0, "knn": 2.0}, "folder": "", "training_seconds": 0.0}
+    monkeypatch.setattr(worker, "_measure", lambda spec, folder: figures)
+    monkeypatch.setattr(worker, "_train", lambda spec, folder: figures)
+    looks = iter(range(50))
+    monkeypatch.setattr(local, "states", lambda found: (next(looks), jobs.states(found))[1])
+    return here
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format": 1, "metr', b"[]", b"\xff\xfe", b'{"format": 0}'])
+def test_results_that_cannot_be_read_are_set_aside_and_their_jobs_done_again(capsys, write_grid, quick, content):
+    file = write_grid(grid={"exchange": ["none", "ekem"]})
+    call(capsys, "sweep", file)
+    planned = jobs.plan(grid.read(file))
+    for torn in (planned[:1], planned[-1:], planned):  # a shared stage, a point, all
+        quick.clear()
+        for job in torn:
+            (job.folder / RESULT).write_bytes(content)
+        assert f"{len(torn)} waiting" in call(capsys, "sweep", file, "--status") and (torn[0].folder / RESULT).read_bytes() == content
+        cli.main(["sweep", str(file)])
+        told = capsys.readouterr()
+        assert quick == [job.name for job in torn] and f"{len(planned) - len(torn)} done before" in told.out
+        for job in torn:
+            assert told.err.count(f"{job.folder / RESULT} can't be read") == 1
+            assert (job.folder / f"{RESULT}.unreadable").read_bytes() == content and job.result["metrics"]["knn"] == 2.0
+        assert told.err.count("can't be read") == len(torn)
+
+
+def test_a_failure_that_cannot_be_read_is_one(capsys, write_grid, quick):
+    file = write_grid(grid={"exchange": ["none", "ekem"]})
+    first, *_ = planned = jobs.plan(grid.read(file))
+    first.folder.mkdir(parents=True)
+    (first.folder / FAILED).write_text('{"mess')
+    assert "1 failed, 2 skipped" in call_failing(capsys, file) and not quick
+    assert f"why is not known: {FAILED} can't be read" in call(capsys, "sweep", file, "--status")
+    assert worker.ended(first.folder, 1) == "failed" and (first.folder / FAILED).read_text() == '{"mess'
+    (first.folder / RESULT).write_text("{")
+    assert "1 failed, 2 skipped" in call_failing(capsys, file) and worker.ended(first.folder, 0) == "failed"
+    assert "2 rows" in call(capsys, "sweep", file, "--retry") and quick == [job.name for job in planned]
 
 
 def call_failing(capsys, *arguments) -> str:

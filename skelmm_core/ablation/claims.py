@@ -1,7 +1,8 @@
 """Who works on what, when several processes or machines share one output folder: a claim is a file that only one can make.
 
 A claim says host, boot, process and its start. That of a process of this host that has ended is taken over; that of another host can't be
-told from one at work, so an error of patience names the file that may be deleted.
+told from one at work, so whoever waits for it names the file that may be deleted. It is written aside and linked into its place, so that
+it is whole from the start; one that says nothing is left over from a kill or a full disk, and is taken over after a few seconds.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -16,13 +19,23 @@ from typing import Any
 
 from filelock import FileLock
 
+from skelmm_core.files import unwritten
+
+WRITING = 5.0  # seconds within which a claim that says nothing may be one just being written, where there are no links
+
 
 @contextmanager
 def claimed(folder: Path, name: str) -> Iterator[bool]:
-    """Whether `name` is ours for the length of the block; False while another process has it."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Whether `name` is ours for the length of the block; False while another process has it.
+
+    Raises `DataError` where a claim can't be written, and leaves none.
+    """
     path = folder / f"{name}.claim"
-    ours = _make(path) or (abandoned(path) and _take_over(path))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        ours = _make(path) or (abandoned(path) and _take_over(path))
+    except OSError as problem:
+        raise unwritten(path, problem) from problem
     try:
         yield ours
     finally:
@@ -31,22 +44,35 @@ def claimed(folder: Path, name: str) -> Iterator[bool]:
 
 
 def holder(path: Path) -> dict[str, Any] | None:
-    """What a claim says; None for one that is gone or can't be read (as one just being written)."""
+    """What a claim says, "host" at least; None for one that is gone, can't be opened or says nothing."""
     try:
-        found = json.loads(path.read_text())
-        return found if isinstance(found, dict) else None
-    except (OSError, ValueError):
+        return _said(path.read_bytes())
+    except OSError:
         return None
 
 
 def abandoned(path: Path) -> bool:
-    """Whether the claim is one of this host whose process has ended."""
-    found = holder(path)
-    if found is None or found.get("host") != socket.gethostname():
+    """Whether the claim is one of this host whose process has ended, or says nothing and is not just being written."""
+    try:
+        age = abs(time.time() - path.stat().st_mtime)  # either way: clocks of machines differ, and jump
+        found = _said(path.read_bytes())
+    except OSError:  # a claim that this process may not open can be one at work
+        return False
+    if found is None:
+        return age > WRITING
+    if found["host"] != socket.gethostname():
         return False
     if found.get("boot") != _boot():
         return True
     return found.get("began") != _began(found.get("process", -1))
+
+
+def _said(content: bytes) -> dict[str, Any] | None:
+    try:
+        found = json.loads(content)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) and isinstance(found.get("host"), str) else None
 
 
 def _me() -> dict[str, Any]:
@@ -54,13 +80,36 @@ def _me() -> dict[str, Any]:
 
 
 def _make(path: Path) -> bool:
-    """O_EXCL: of several processes that try, one succeeds, on every file system that knows it."""
+    """Of several processes that try, one succeeds. Without links by O_EXCL: others may then for a moment see a claim that says nothing."""
+    if path.exists():
+        return False
+    part = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        _write(part)
+        try:
+            os.link(part, path)
+        except OSError as problem:
+            if part.stat().st_nlink == 2:  # the link was made, but over a network the answer was lost and the second try refused
+                return True
+            return not isinstance(problem, FileExistsError) and _write(path)
+        return True
+    finally:
+        with suppress(OSError):
+            part.unlink()
+
+
+def _write(path: Path) -> bool:
+    """A file that was not there; False if it was. One that can't be written to the end is removed."""
+    try:
+        file = open(path, "x")
     except FileExistsError:
         return False
-    with os.fdopen(handle, "w") as file:
-        json.dump(_me(), file)
+    try:
+        with file:
+            json.dump(_me(), file)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
     return True
 
 

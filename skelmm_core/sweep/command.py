@@ -9,7 +9,7 @@ from pathlib import Path
 from skelmm_core.errors import SettingsError, SkelmmError, nearest
 from skelmm_core.sweep import grid as grids
 from skelmm_core.sweep import local, slurm, table
-from skelmm_core.sweep.folder import FAILED, RESULT, SUBMITTED
+from skelmm_core.sweep.folder import FAILED, SUBMITTED
 from skelmm_core.sweep.jobs import Job, plan, states
 
 ENGINES = ("local", "slurm")
@@ -37,7 +37,7 @@ def sweep(path: Path, engine: str, count: int, status: bool, retry: bool, dry_ru
     if retry:
         for job in jobs:
             if at[job.name].word == "failed":
-                (job.folder / FAILED).unlink()
+                (job.folder / FAILED).unlink(missing_ok=True)
     print(f"{len(jobs)} jobs, {sum(state.word == 'done' for state in at.values())} done before, in {out}", flush=True)
     _do(jobs, grid, out, engine, count, wait)
     at = states(jobs, slurm.queue() if _submitted(jobs) else None)
@@ -61,8 +61,7 @@ def _do(jobs: list[Job], grid: grids.Grid, out: Path, engine: str, count: int, w
     def say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
-    missing = [job for job in jobs if not (job.folder / RESULT).exists()]
-    if not missing:
+    if all(job.result is not None for job in jobs):
         return
     if engine == "slurm":
         slurm.Engine(jobs, out, grid.slurm, say, os.environ.get(EXECUTOR, "slurm")).run(wait)

@@ -1,13 +1,19 @@
-"""What lies in a job's folder, and small files of JSON there. Light to import: every process of a sweep begins with this."""
+"""What lies in a job's folder, what it says of the job, and small files of JSON there.
+
+Light to import: every process of a sweep begins with this. Whether a job is done or failed is judged here and nowhere else.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from skelmm_core.files import replacing
+from skelmm_core.files import replacing, unwritten
 
+FORMAT = 1  # of a result
 JOB = "job.json"  # what its process needs to know
 RESULT = "result.json"
 FAILED = "failed.json"  # why there is no result
@@ -28,6 +34,38 @@ def read(path: Path) -> dict[str, Any] | None:
 def write(path: Path, content: dict[str, Any]) -> None:
     with replacing(path) as file:
         file.write(json.dumps(content, indent=1).encode())
+
+
+def result_of(folder: Path) -> dict[str, Any] | None:
+    """What a job came to; None for one that is not done, or whose result can't be read or is of another format."""
+    found = read(folder / RESULT)
+    return found if found and found.get("format") == FORMAT else None
+
+
+def failure_of(folder: Path) -> str | None:
+    """Why a job failed, in one line; None for one that did not fail."""
+    path = folder / FAILED
+    if not path.exists():
+        return None
+    found = read(path)
+    if found is None:
+        return f"why is not known: {FAILED} can't be read"
+    return (str(found.get("message", "")).strip().splitlines() or ["without a word"])[-1]
+
+
+def set_aside(folder: Path, say: Callable[[str], None]) -> None:
+    """Rename what lies in a result's place and is none, so that its job is done again. Raises `DataError` where it can't be renamed."""
+    path = folder / RESULT
+    if not path.exists() or result_of(folder) is not None:
+        return
+    aside = path.with_name(f"{RESULT}.unreadable")
+    try:
+        os.replace(path, aside)
+    except FileNotFoundError:  # another process was quicker
+        return
+    except OSError as problem:
+        raise unwritten(aside, problem) from problem
+    say(f"{path} can't be read, or is of another format than {FORMAT}; it is now {aside.name}, and its job is done again")
 
 
 def last_line(path: Path) -> str:

@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 from skelmm_core import manifest, settings
 from skelmm_core.ablation import claims
 from skelmm_core.experiment import SAMPLE, Experiment
-from skelmm_core.sweep.folder import CLAIM, FAILED, JOB, LOG, RESULT, SUBMITTED, read, write
+from skelmm_core.sweep.folder import CLAIM, FORMAT, JOB, LOG, SUBMITTED, failure_of, read, result_of, write
 from skelmm_core.sweep.grid import Grid, label, resolved
 
-FORMAT = 1
 FOLDER = "sweep"
 LEADS = {"untrained": (), "pretrain": ("pretrain",), "exchange": ("pretrain", "exchange"), "distill": ("pretrain", "exchange", "distill")}
 
@@ -48,14 +47,12 @@ class Job:
 
     @property
     def result(self) -> dict[str, Any] | None:
-        found = read(self.folder / RESULT)
-        return found if found and found.get("format") == FORMAT else None
+        return result_of(self.folder)
 
     @property
     def failure(self) -> str | None:
         """The last line of what went wrong; None for a job that did not fail."""
-        found = read(self.folder / FAILED)
-        return None if found is None else (str(found.get("message", "")).strip().splitlines() or ["without a word"])[-1]
+        return failure_of(self.folder)
 
     def write(self) -> None:
         write(self.folder / JOB, self.spec)

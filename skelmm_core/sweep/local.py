@@ -6,15 +6,17 @@ Several of these may work on one output folder: each leaves the jobs alone that 
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from skelmm_core import manifest
+from skelmm_core.ablation import claims
 from skelmm_core.stopping import Stopping
 from skelmm_core.sweep import worker
-from skelmm_core.sweep.folder import LOG, SUBMITTED
+from skelmm_core.sweep.folder import CLAIM, LOG, SUBMITTED, set_aside
 from skelmm_core.sweep.jobs import Job, State, states
 
 PAUSE = 0.5  # seconds between looks
@@ -33,6 +35,7 @@ def devices(device: str) -> list[str]:
 
 def run(jobs: Sequence[Job], device: str, count: int, say: Callable[[str], None]) -> None:
     """Do the jobs that are waiting, `count` at a time (0: one per GPU, else one). What fails is told, and the others go on.
+    A job that a process of another host has, which may have ended, is told once, when there is nothing else to start.
 
     On SIGINT and SIGTERM running jobs end with a checkpoint, and the sweep with `KeyboardInterrupt` or `InterruptedWork`.
     """
@@ -42,6 +45,7 @@ def run(jobs: Sequence[Job], device: str, count: int, say: Callable[[str], None]
     free = list(range(count))
     running: dict[str, tuple[subprocess.Popen[bytes], int, Job]] = {}
     told_skipped: set[str] = set()
+    told_away: set[str] = set()
     with Stopping() as stopping:
         try:
             while not stopping.asked:
@@ -61,11 +65,16 @@ def run(jobs: Sequence[Job], device: str, count: int, say: Callable[[str], None]
                     given = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
                     if gpus:
                         given["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
+                    set_aside(job.folder, say)
                     job.write()
                     with suppress(FileNotFoundError):
                         (job.folder / SUBMITTED).unlink()
                     running[job.name] = worker.start(job.folder, given, apart=True), place, job
                     say(f"started: {job.title}" + (f" on GPU {given['CUDA_VISIBLE_DEVICES']}" if gpus else ""))
+                for job in jobs if free else ():
+                    if at[job.name].word == "running" and job.name not in told_away and (line := _away(job)):
+                        told_away.add(job.name)
+                        say(line)
                 if not running and not any(state.word in ("waiting", "running") for state in at.values()):
                     return
                 time.sleep(PAUSE)
@@ -83,6 +92,16 @@ def told(job: Job, word: str) -> str:
         figures = ", ".join(f"{name} {value:.1f}" for name, value in metrics.items() if name in ("linear", "knn"))
         return f"{line}{': ' if figures else ''}{figures}; {result['seconds']:.0f} s"
     return f"{line}: {job.failure}; see {job.folder / LOG}" if word == "failed" else line
+
+
+def _away(job: Job) -> str:
+    """A line about a claim of which this host can't tell whether its process has ended; "" where there is none such."""
+    path = job.folder / f"{CLAIM}.claim"
+    who = claims.holder(path)
+    if who is None and not path.exists() or who is not None and who["host"] == socket.gethostname():
+        return ""
+    process, host = ((who or {}).get(word, "?") for word in ("process", "host"))
+    return f"waiting for process {process} on host {host}, which works on {job.title}; delete {path} if it has ended"
 
 
 def _done(at: Mapping[str, State], name: str) -> bool:

@@ -14,7 +14,7 @@ from typing import Any
 
 from skelmm_core.errors import SettingsError
 from skelmm_core.stopping import Stopping
-from skelmm_core.sweep.folder import SUBMITTED, read, write
+from skelmm_core.sweep.folder import SUBMITTED, read, set_aside, write
 from skelmm_core.sweep.jobs import FOLDER, Job, State, states
 from skelmm_core.sweep.local import told
 from skelmm_core.sweep.task import WARNING, Task
@@ -131,6 +131,7 @@ class Engine:
             after = [number] if number else []
             self.executor.update_parameters(**options(self.given, after, group[0].spec["stage"] or "notebooks"))
             for job in group:
+                set_aside(job.folder, self.say)
                 job.write()
             with self.executor.batch():
                 handles = [self.executor.submit(Task(job.folder)) for job in group]

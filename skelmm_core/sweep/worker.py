@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from skelmm_core.sweep.folder import CLAIM, FAILED, JOB, LOG, RESULT, last_line, read, write
+from skelmm_core.sweep.folder import CLAIM, FAILED, JOB, LOG, RESULT, failure_of, last_line, read, result_of, set_aside, write
 
 STOPPED = 75  # exit code: not finished, and to be started again
 STOPS = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR2, STOPPED)
@@ -40,9 +40,9 @@ def start(folder: Path, environment: dict[str, str] | None = None, apart: bool =
 
 def ended(folder: Path, code: int) -> str:
     """Whether a job whose process ended with an exit code is done, failed or stopped. One that died without a word gets one."""
-    if (folder / RESULT).exists():
+    if result_of(folder) is not None:
         return "done"
-    if not (folder / FAILED).exists():
+    if failure_of(folder) is None:
         if code in STOPS:
             return "stopped"
         last = last_line(folder / LOG)
@@ -67,9 +67,10 @@ def main(folder: Path, parent: int) -> int:
         if not ours:
             print("another process is at this job")
             return STOPPED
-        if (folder / RESULT).exists():
+        if result_of(folder) is not None:
             return 0
         try:
+            set_aside(folder, lambda line: print(line, file=sys.stderr))
             spec: dict[str, Any] = read(folder / JOB) or {}
             found = {"train": _train, "measure": _measure, "notebooks": _notebooks}[spec["what"]](spec, folder)
             write(folder / RESULT, {**found, **_origin(spec), "seconds": time.monotonic() - began})
