@@ -14,6 +14,7 @@ from command_line import call, refused
 from hypothesis import given
 from hypothesis import settings as tries
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -198,7 +199,7 @@ def hostile_facts(title: str, **changes) -> model_card.Facts:
 
 def rendered(card: str) -> tuple[list[str], set[str], str]:
     """Headings, kinds of everything, and the text of a card, by a reader of Markdown that lets HTML through."""
-    markdown = pytest.importorskip("markdown_it", reason="markdown-it-py is not installed").MarkdownIt("commonmark", {"html": True})
+    markdown = MarkdownIt("commonmark", {"html": True})
     tokens = markdown.enable(["table", "strikethrough"]).parse(card.removeprefix(model_card.HEAD))
     inside = [part for token in tokens for part in token.children or ()]
     headings = [tokens[i + 1].content for i, token in enumerate(tokens) if token.type == "heading_open" and token.tag == "h2"]
@@ -227,7 +228,7 @@ def test_what_is_looked_for_in_cards_is_found_in_one_that_is_not_escaped(monkeyp
 @given(text=st.text(alphabet=st.sampled_from("\\`*_{}[]()#+!<>|~&$ab1.-=: \n\r\t\x1b\u2028"), max_size=20))
 @tries(max_examples=200)
 def test_any_text_stays_one_cell_of_a_table(text):
-    markdown = pytest.importorskip("markdown_it", reason="markdown-it-py is not installed").MarkdownIt("commonmark", {"html": True})
+    markdown = MarkdownIt("commonmark", {"html": True})
     for write in (model_card._plain, model_card._code):
         tokens = markdown.enable("table").parse(model_card._table({"key": write(text), "next": "row"}))
         cells = [token for token in tokens if token.type == "inline"][-4:]
