@@ -38,7 +38,7 @@ FIGURES = {
     NAMES[0]: {"film_strip", "film_strip_two_bodies", "film_strip_prepared", "modality_strip", "raw_confusion"},
     NAMES[1]: {"view_query", "view_key", "training_curves", "single_modalities", "confusion_three"},
     NAMES[2]: {"training_curves", "exchange", "confusion_teacher"},
-    NAMES[3]: {"training_curves", "distillation", "confusion_student"},
+    NAMES[3]: {"training_curves", "distillation", "confusion_student", "damage"},
     NAMES[4]: {"modalities_class", "modalities_subject", "modalities_view", "teacher_map", "student_map"},
     NAMES[5]: {"exchange", "subsets", "distillation", "switches"},
 }
