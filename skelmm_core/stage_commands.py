@@ -19,6 +19,7 @@ from torch import Tensor
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
 from skelmm_core import processes, settings
+from skelmm_core.comparison import Row
 from skelmm_core.comparison import command as comparison
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, SettingsError, nearest
@@ -150,7 +151,7 @@ def evaluate_file(argv: Sequence[str]) -> None:
     return _print_scores(exp, name, branches, options.json)
 
 
-def _drawn(options: Any, file: Path, rows: Sequence[comparison.Row]) -> None:
+def _drawn(options: Any, file: Path, rows: Sequence[Row]) -> None:
     """What damage does to accuracy as a figure beside the table, where it was measured."""
     from skelmm_core.comparison import robustness
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skelmm_core import losses
+from skelmm_core.errors import SettingsError
 
 S, N, D, K = 3, 4, 8, 12
 
@@ -323,3 +324,11 @@ def test_defaults_are_those_of_the_papers():
     assert defaults[losses.ekem] == {"temperature": 0.07, "topk": 1}
     assert defaults[losses.cmd] == {"topk": 8192, "teacher_temperature": 0.05, "student_temperature": 0.1}
     assert defaults[losses.relational_distillation]["temperature"] == 0.07 and defaults[losses.relational_distillation]["topk"] == 1
+
+
+def test_as_many_positives_as_there_are_keys_and_no_more():
+    q, k, queue = units(2, 3, 8), units(2, 3, 8, seed=1), units(2, 8, 5, dim=1, seed=2)  # K = 5, less than D
+    assert torch.isfinite(losses.ekem(q, k, queue, 0.07, 5)).all()
+    for wrong in (0, 6):
+        with pytest.raises(SettingsError, match=f"topk must be between 1 and the queue's 5 keys, found {wrong}"):
+            losses.ekem(q, k, queue, 0.07, wrong)
