@@ -336,7 +336,7 @@ def test_two_processes_share_the_work(motion, tmp_path):
     both = [
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=ROOT) for _ in range(2)
     ]
-    told = [p.communicate(timeout=150) for p in both]
+    told = [p.communicate(timeout=500) for p in both]
     assert [p.returncode for p in both] == [0, 0], told
     computed = [int(re.search(r"(\d+) cells computed here", out)[1]) for out, _ in told]
     files = list((tmp_path / "out" / "ablations").glob("cell-*.json"))
