@@ -2,7 +2,7 @@
 
     python -m benchmarks             all of them
     python -m benchmarks parsing     some of them
-    python -m benchmarks --quick     in under ten minutes on two cores: few rounds at full size; writes benchmarks/results/quick.json
+    python -m benchmarks --quick     few rounds at full size, writes benchmarks/results/quick.json; 17 minutes on two slow cores
     python -m benchmarks --toy       all at toy size: do they run? Nothing is promised then, and nothing written
 
 Rows are written after every part, so an interrupted run keeps what it has. Exits with 1 when a goal is missed that this machine can

@@ -68,18 +68,17 @@ def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
     return None
 
 
-def usable(path: Path) -> bool:
-    """Whether there is a checkpoint that can be read. One that can't is set aside as ``.torn``, which is said on stderr."""
+def taken(path: Path) -> dict[str, Any] | None:
+    """What `load` gives; None where there is no checkpoint, or one that can't be read: that is set aside as ``.torn``, said on stderr."""
     if not path.exists():
-        return False
+        return None
     try:
-        load(path)
+        return load(path)
     except CheckpointError as problem:
         aside = path.with_suffix(".torn")
         os.replace(path, aside)
         print(f"{problem}\nset aside as '{aside}'; it is made again", file=sys.stderr, flush=True)
-        return False
-    return True
+        return None
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -313,7 +313,7 @@ def gallery(
         device: auto, cpu, cuda or cuda:N.
         smoke: toy sizes, seconds per stage, to see that everything runs.
     """
-    from skelmm_core.drawing import gallery
+    from skelmm_core import gallery
 
     print("\n".join(map(str, gallery.gallery(out, run, preset, device, smoke, parameters))))
 

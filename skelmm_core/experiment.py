@@ -153,14 +153,15 @@ class Experiment:
         s = settings.narrow(self.settings, "exchange", **changes)
         _check_exchange(s)
         parent = self.pretrain_folder() / f"epoch-{s.exchange_epoch:04d}.pt"
-        if not processes.first_makes(self.fabric, lambda: checkpoints.usable(parent)):
+        saved = processes.first_makes(self.fabric, lambda: checkpoints.taken(parent))
+        if saved is None:
             self.pretrain(until=s.exchange_epoch)
+            saved = processes.first_makes(self.fabric, lambda: checkpoints.load(parent))
         momentum: dict[str, torch.Tensor] = {}
         code: set[str] = set()
 
         def build() -> Contrast:
             model = Contrast(s, self.train.skeleton)
-            saved = processes.first_makes(self.fabric, lambda: checkpoints.load(parent))
             take_over(model, saved["model"], self.settings.names)
             momentum.update(saved["momentum"])
             code.update(saved.get("code", ["unknown"]))
@@ -223,11 +224,11 @@ class Experiment:
         identity = self._identity(stage, s, identity or {})
         folder = self._folder(stage, identity)
         processes.same(self.fabric, folder.name, "settings and data")
-        processes.first_makes(self.fabric, self.clips.check_content)
         processes.first_makes(self.fabric, lambda: self._describe(folder, stage, identity, changes or {}))
         loop = Loop(
             self.fabric, build(), s, self.train, folder, title=_title(stage, s), epochs=epochs, start=start, stop=stop,
             call=call or {}, identity=identity, keep=keep, on_step=self.on_step, on_epoch=self.on_epoch,
+            before=self.clips.check_content,
         )  # fmt: skip
         loop.code |= code
         rows = loop.run(momentum)

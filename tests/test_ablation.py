@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from command_line import call
 
-from skelmm_core import clips, drawing, modalities, settings
-from skelmm_core.ablation import cells, claims, expected, grid, subsets, table
+from skelmm_core import claims, clips, drawing, modalities, settings
+from skelmm_core.ablation import cells, expected, grid, subsets, table
 from skelmm_core.errors import DataError, SettingsError, TrainingError
 from skelmm_core.evaluation.metrics import accuracy
 from skelmm_core.experiment import Experiment

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from skelmm_core.ablation import claims
+from skelmm_core import claims
 from skelmm_core.errors import DataError
 from skelmm_core.sweep import jobs, local, worker
 from skelmm_core.sweep.folder import FORMAT, RESULT, write
@@ -64,7 +64,7 @@ def test_a_link_whose_answer_was_lost_is_a_claim(tmp_path, monkeypatch):
 
 
 def test_a_kill_while_a_claim_is_written_leaves_none(tmp_path):
-    code = "import json, os, sys, pathlib; from skelmm_core.ablation import claims; json.dump = lambda *_: os._exit(9); "
+    code = "import json, os, sys, pathlib; from skelmm_core import claims; json.dump = lambda *_: os._exit(9); "
     code += "claims.claimed(pathlib.Path(sys.argv[1]), 'x').__enter__()"
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], cwd=Path(__file__).parents[1]).returncode == 9
     assert not (tmp_path / "x.claim").exists()

@@ -11,6 +11,7 @@ import pytest
 from skelmm_core import cli, clips
 from skelmm_core.comparison import robustness
 from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.evaluation import metrics
 from skelmm_core.evaluation.damage import KINDS, Damaged
 from skelmm_core.evaluation.knn import raw_nearest
 from skelmm_core.experiment import Experiment
@@ -132,3 +133,15 @@ def test_curves_hold_what_each_level_gives(path, tmp_path):
         "untrained": {"rate": {level: [under("rate", level)[0]] for level in (0.0, 2, 4, 8, 16)}},
         "raw 1-NN": {"rate": {level: [raw("rate", level)] for level in (0.0, 2, 4, 8, 16)}},
     }
+
+
+def test_curves_of_some_of_the_test_clips(path, tmp_path):
+    exp = Experiment(path, tmp_path, "small", "cpu", True, modalities="joint")
+    branches, count = exp.untrained(), len(exp.split.test)
+    assert robustness.curves(exp, {"untrained": branches}, ["rate"], most=count + 5) == robustness.curves(
+        exp, {"untrained": branches}, ["rate"]
+    )
+    few = robustness.curves(exp, {"untrained": branches}, ["rate"], most=4)
+    rows = exp.split.test[metrics.sample(count, exp.settings.seed, 4)]
+    assert len(rows) == 4 and few["untrained"]["rate"][2] == [robustness.encoders_under(exp, branches, rows)("rate", 2)[0]]
+    assert few["raw 1-NN"]["rate"][0] == [robustness.raw_under(exp, rows)("noise", 0)]

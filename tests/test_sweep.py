@@ -22,8 +22,7 @@ from pathlib import Path
 import pytest
 from command_line import call, refused
 
-from skelmm_core import checkpoints, cli, clips, pipeline
-from skelmm_core.ablation import claims
+from skelmm_core import checkpoints, claims, cli, clips, pipeline
 from skelmm_core.errors import InterruptedWork, SettingsError
 from skelmm_core.experiment import Experiment
 from skelmm_core.sources import sample
@@ -109,9 +108,11 @@ def test_grids_that_do_not_fit_are_refused(tmp_path, keys, words):
 
 
 def test_files_that_are_no_grid_are_refused(capsys, tmp_path):
-    assert "can't read grid" in refused(capsys, "sweep", tmp_path / "none.toml")
+    assert "can't read the grid" in refused(capsys, "sweep", tmp_path / "none.toml")
     (tmp_path / "torn.toml").write_text("seeds = [0,")
     assert "is not TOML" in refused(capsys, "sweep", tmp_path / "torn.toml")
+    (tmp_path / "marked.toml").write_bytes(b'\xef\xbb\xbfstage = "pretrain"')  # as some editors write UTF-8
+    assert grid.read(tmp_path / "marked.toml").stage == "pretrain"
     (tmp_path / "empty.toml").write_text("")
     assert "found none of them" in refused(capsys, "sweep", tmp_path / "empty.toml")
 

@@ -23,8 +23,8 @@ import numpy as np
 
 from skelmm_core import manifest, settings
 from skelmm_core.ablation import subsets
-from skelmm_core.ablation.claims import claimed
 from skelmm_core.ablation.grid import ADDED, BASE, Entry
+from skelmm_core.claims import claimed
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import TrainingError
 from skelmm_core.evaluation import complexity

@@ -7,9 +7,9 @@ raw coordinates the nearest training clip decides.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import Any, cast
 
+import numpy as np
 from torch import Tensor
 
 from skelmm_core import batches
@@ -19,6 +19,7 @@ from skelmm_core.evaluation.damage import KINDS, Damaged
 from skelmm_core.evaluation.features import stacked
 from skelmm_core.evaluation.knn import knn, raw_nearest
 from skelmm_core.evaluation.linear import classifiers, logits_of
+from skelmm_core.evaluation.metrics import sample
 from skelmm_core.evaluation.whitening import whitened
 from skelmm_core.experiment import Experiment
 
@@ -33,16 +34,18 @@ def levels(exp: Experiment, names: Sequence[str] = ()) -> Levels:
     return {name: (0.0, *KINDS[name].levels) for name in (names or KINDS) if KINDS[name].flat or not flat}
 
 
-def encoders_under(exp: Experiment, branches: Branches) -> Callable[[str, float], tuple[float, float]]:
-    """A function of damage and level -> accuracy of linear probe (fused as the settings say) and kNN in percent of the test clips."""
+def encoders_under(exp: Experiment, branches: Branches, rows: np.ndarray | None = None) -> Callable[[str, float], tuple[float, float]]:
+    """A function of damage and level -> accuracy of linear probe (fused as the settings say) and kNN in percent of the test clips, or of
+    those of the clips file that have the numbers `rows`."""
     s, labels, classes = exp.settings, exp.train.labels.cpu(), len(exp.clips.class_names)
     clean: dict[str, Tensor] = exp.extracted(branches, exp.train, s.segments)
     gallery = whitened(clean, clean, s.whiten)[0]
     weight, bias = classifiers(gallery, labels, classes, s)
+    tested = exp.split.test if rows is None else rows
 
     def under(kind: str, level: float) -> tuple[float, float]:
         clips = cast(Clips, Damaged(exp.clips, kind, level, s.seed))  # has all that is asked of it there
-        test = batches.load(clips, exp.split.test, s.frames, s.skeleton, s.view, exp.fabric.device, smooth=s.smooth)
+        test = batches.load(clips, tested, s.frames, s.skeleton, s.view, exp.fabric.device, smooth=s.smooth)
         query = whitened(clean, exp.extracted(branches, test, s.segments), s.whiten)[1]
         right = logits_of(stacked(query), weight, bias).mean(dim=0).argmax(dim=1) == test.labels.cpu()
         nearest = knn(gallery, query, labels, test.labels.cpu(), classes, s.neighbours)
@@ -51,31 +54,35 @@ def encoders_under(exp: Experiment, branches: Branches) -> Callable[[str, float]
     return under
 
 
-def raw_under(exp: Experiment) -> Callable[[str, float], float]:
-    """A function of damage and level -> accuracy of the nearest training clip in raw coordinates, in percent of the test clips."""
+def raw_under(exp: Experiment, rows: np.ndarray | None = None) -> Callable[[str, float], float]:
+    """The same of the nearest training clip in raw coordinates, one accuracy."""
+    split = exp.split if rows is None else exp.split._replace(test=rows)
 
     def under(kind: str, level: float) -> float:
         damaged = cast(Clips, Damaged(exp.clips, kind, level, exp.settings.seed))
-        return raw_nearest(exp.clips, exp.split, test_clips=damaged).accuracy
+        return raw_nearest(exp.clips, split, test_clips=damaged).accuracy
 
     return under
 
 
-def _linear(under: Callable[[str, float], tuple[float, float]], kind: str, level: float) -> float:
-    """The linear probe alone of `encoders_under`."""
-    return under(kind, level)[0]
+def curves(exp: Experiment, models: Mapping[str, Branches], names: Sequence[str] = (), most: int | None = None) -> Curves:
+    """What `drawing.damage_curves` draws, by linear probe, and last raw coordinates by their nearest neighbour.
 
-
-def curves(exp: Experiment, models: Mapping[str, Branches], names: Sequence[str] = ()) -> Curves:
-    """What `drawing.damage_curves` draws, by linear probe, and last raw coordinates by their nearest neighbour. names: of damages; none:
-    all that these clips can suffer."""
-    known: dict[str, Callable[[str, float], float]] = {}
-    for model, branches in models.items():
-        under = encoders_under(exp, branches)
-        known[model] = partial(_linear, under)
-    known[RAW] = raw_under(exp)
+    names: of damages; none: all that these clips can suffer. most: test clips, drawn by the seed where there are more.
+    """
+    rows = None if most is None else exp.split.test[sample(len(exp.split.test), exp.settings.seed, most)]
+    known: dict[str, Callable[[str, float], float]] = {model: _linear(encoders_under(exp, b, rows)) for model, b in models.items()}
+    known[RAW] = raw_under(exp, rows)
     found = levels(exp, names)
-    return {model: {kind: {level: [under(kind, level)] for level in found[kind]} for kind in found} for model, under in known.items()}
+    result: Curves = {}
+    for model, under in known.items():
+        clean = under(next(iter(found)), 0.0)  # the same whatever is not done
+        result[model] = {kind: {level: [under(kind, level) if level else clean] for level in found[kind]} for kind in found}
+    return result
+
+
+def _linear(under: Callable[[str, float], tuple[float, float]]) -> Callable[[str, float], float]:
+    return lambda kind, level: under(kind, level)[0]
 
 
 def of_rows(rows: Iterable[Mapping[str, Any]]) -> Curves:

@@ -26,34 +26,23 @@ Maps to and from built-in skeletons go into tables, target = source, with weight
 from __future__ import annotations
 
 import math
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from skelmm_core import toml_file
 from skelmm_core.errors import DataError, nearest
 from skelmm_core.skeletons import derived
 from skelmm_core.skeletons.maps import SKELETONS
 from skelmm_core.skeletons.skeleton import MOST, Skeleton, rooted
 from skelmm_core.skeletons.weights import SLACK, Maps, Row
 
-LARGEST = 1 << 20  # bytes of a file
 FIELDS = ("name", "joints", "parents", "dimensions", "pairs", "shoulders", "centre", "spine", "edges", "axis", "map", "from")
 
 
 def read(path: str | Path) -> Skeleton:
     """The skeleton of a TOML file; whatever is wrong with it raises `DataError` naming file and field."""
-    path = Path(path).expanduser()
-    try:
-        if path.stat().st_size > LARGEST:
-            raise DataError(f"'{path}' has {path.stat().st_size} bytes; a skeleton's TOML file has a few thousand: is it another file?")
-        table = tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except OSError as problem:
-        raise DataError(f"can't read the skeleton '{path}': {problem.strerror or problem}") from problem
-    except UnicodeDecodeError as problem:
-        raise DataError(f"'{path}' is not UTF-8 text ({problem}); save it as UTF-8") from problem
-    except (ValueError, RecursionError) as problem:
-        raise DataError(f"'{path}' is not TOML: {problem}") from problem
+    table = toml_file.read(path, "skeleton", DataError)
     try:
         return of_table(table)
     except DataError as problem:

@@ -57,6 +57,7 @@ class Loop:
     model: called with (query, key, **call) it gives a `Step`; `call_at(epoch)` gives the keyword arguments.
     epochs: total; the learning rate schedule spans them. start: epochs that another stage has done before. stop: end
         after so many epochs, to be continued another time.
+    before: called in the first process where something is left to train, e.g. to look whether the data are whole.
     keep: epochs after which a checkpoint of its own is kept, as ``epoch-NNNN.pt``.
     on_step, on_epoch: called in the first process, which alone writes, too; if `on_epoch` has a method `begin`, that is called with
         the loop and the number of epochs done before the first step.
@@ -73,6 +74,7 @@ class Loop:
     stop: int | None = None
     call: dict[str, Any] = field(default_factory=dict)
     identity: dict[str, Any] = field(default_factory=dict)
+    before: Callable[[], None] | None = None
     keep: tuple[int, ...] = ()
     save_every: float = 30.0  # seconds between checkpoints, after any step; the last one is always saved
     on_step: Callable[[Row], None] | None = None
@@ -106,6 +108,8 @@ class Loop:
             processes.first_makes(fabric, lambda: held.enter_context(alone(self.folder, "training")))
             at = self._resume(optimiser, trained)  # where another one was at it until now
             if not at.at_end_of(stop):
+                if self.before:
+                    processes.first_makes(fabric, self.before)
                 self.code.add(manifest.training_code())
                 self._train(optimiser, trained, at, stop)
         return at.rows

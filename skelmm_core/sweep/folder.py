@@ -19,7 +19,7 @@ RESULT = "result.json"
 FAILED = "failed.json"  # why there is no result
 SUBMITTED = "submitted.json"  # its number in Slurm's queue
 LOG = "log.txt"
-CLAIM = "running"  # of the process that is at it; see `ablation.claims`
+CLAIM = "running"  # of the process that is at it; see `claims`
 
 
 def read(path: Path) -> dict[str, Any] | None:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from skelmm_core import settings
+from skelmm_core import settings, toml_file
 from skelmm_core.errors import SettingsError, nearest
 
 EXAMPLE = Path(__file__).with_name("example.toml")
@@ -52,13 +51,7 @@ class Grid:
 def read(path: str | Path) -> Grid:
     """A grid from its TOML file. Raises `SettingsError` for a file that can't be read or is no TOML, a key that is not known (naming the
     nearest), a value of a wrong kind, and settings that the stage does not know or take."""
-    path = Path(path)
-    try:
-        found = tomllib.loads(path.read_text())
-    except OSError as problem:
-        raise SettingsError(f"can't read grid '{path}': {problem.strerror or problem}; `skelmm sweep --example` prints one") from problem
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as problem:
-        raise SettingsError(f"grid '{path}' is not TOML: {problem}; `skelmm sweep --example` prints one") from problem
+    found = toml_file.read(path, "grid", SettingsError, "`skelmm sweep --example` prints one")
     try:
         return _checked(found)
     except SettingsError as problem:

@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skelmm_core import manifest, settings
-from skelmm_core.ablation import claims
+from skelmm_core import claims, manifest, settings
 from skelmm_core.experiment import SAMPLE, Experiment
 from skelmm_core.sweep.folder import CLAIM, FORMAT, JOB, LOG, SUBMITTED, failure_of, read, result_of, write
 from skelmm_core.sweep.grid import Grid, label, resolved

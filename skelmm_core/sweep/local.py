@@ -12,8 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
-from skelmm_core import manifest
-from skelmm_core.ablation import claims
+from skelmm_core import claims, manifest
 from skelmm_core.stopping import Stopping
 from skelmm_core.sweep import worker
 from skelmm_core.sweep.folder import CLAIM, LOG, SUBMITTED, set_aside

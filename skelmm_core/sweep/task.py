@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from skelmm_core.ablation import claims
+from skelmm_core import claims
 from skelmm_core.sweep import worker
 from skelmm_core.sweep.folder import CLAIM
 

@@ -59,7 +59,7 @@ def main(folder: Path, parent: int) -> int:
     """Does the job; its exit code."""
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm's warning goes to all processes; whoever started this one answers it
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
-    from skelmm_core.ablation.claims import claimed
+    from skelmm_core.claims import claimed
     from skelmm_core.errors import InterruptedWork, SkelmmError
 
     began = time.monotonic()

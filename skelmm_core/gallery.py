@@ -9,6 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from skelmm_core.evaluation import metrics, tsne
 from skelmm_core.evaluation.features import joined
 from skelmm_core.experiment import SAMPLE, Experiment, Trained
 from skelmm_core.side_by_side import command
+from skelmm_core.stages.contrast import Contrast
 
 MOVES, TWO, FRONT = "star jumps", "shake hands", 2  # classes that are shown, and the camera that stands in front
 SECONDS = 2.4  # of the moving picture
@@ -87,7 +89,7 @@ def _first(exp: Experiment, name: str) -> int:
 
 def _trained(exp: Experiment, teacher: Trained, out: Path) -> list[Path]:
     s, names = exp.settings, exp.clips.class_names
-    trained, untrained = exp.features(teacher.model.query), exp.features(exp.untrained())
+    trained, untrained = exp.features(cast(Contrast, teacher.model).query), exp.features(exp.untrained())
     chosen = metrics.sample(len(exp.test), s.seed, most=POINTS)
     places = {
         "untrained encoders": tsne.tsne_map(joined(untrained[1])[chosen], s.seed),
