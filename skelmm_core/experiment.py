@@ -14,6 +14,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -234,6 +235,9 @@ class Experiment:
         rows = loop.run(momentum)
         loop.model.eval()
         trained = Trained(loop.model, rows, folder, loop.found, frozenset(loop.code))
+        if not trained.found and self.fabric.is_global_zero:
+            ended = datetime.now(UTC).isoformat(timespec="seconds")
+            manifest.add(folder, epochs=len(rows), ended=ended, seconds=round(trained.seconds, 1))
         if trained.by_other_code:
             self.by_other_code.append(folder)
         if trained.by_other_code and self.fabric.is_global_zero:

@@ -25,6 +25,7 @@ from skelmm_core.encoder import Branches, Encoder, EncoderShape
 from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.evaluation.linear import Classifiers
 from skelmm_core.files import refuse_foreign, replacing
+from skelmm_core.recordings import check_words
 from skelmm_core.settings import Evaluate
 from skelmm_core.skeletons import SKELETONS, Skeleton
 
@@ -112,7 +113,8 @@ def load(path: str | Path) -> tuple[Branches, dict[str, Any]]:
     """Encoders by modality, in eval mode on the CPU, and what the file says about them (role, trained_on, settings, versions, and where it
     is not older than that: bodies, classes, data).
 
-    Raises `CheckpointError` for a file that is missing, torn, changed since it was written, or of another kind.
+    Raises `CheckpointError` for a file that is missing, torn, changed since it was written, or of another kind, `DataError` for names that
+    can't be printed.
     """
     return load_all(path)[:2]
 
@@ -138,6 +140,7 @@ def load_all(path: str | Path) -> tuple[Branches, dict[str, Any], Classifiers | 
         heads = (state.pop(f"{HEAD}weight"), state.pop(f"{HEAD}bias")) if about.get("classes") else None
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, struct.error, DataError) as problem:
         raise CheckpointError(f"'{path}' can't be read as exported encoders; is it torn or of another kind? ({problem})") from problem
+    check_words(f"'{path}'", about["trained_on"], "", about.get("classes", ()))
     branches = Branches({name: Encoder(skeleton, shape, 3 * len(name.split("+")), head_width=width) for name in names})
     checkpoints.load_weights(branches, state, str(path))
     return branches.eval(), about, heads

@@ -50,12 +50,23 @@ def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterato
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)
+        _flush_folder(path.parent)
     except BaseException as problem:
         with suppress(OSError):
             part.unlink()
         if isinstance(problem, OSError):
             raise unwritten(path, problem, error) from problem
         raise
+
+
+def _flush_folder(folder: Path) -> None:
+    """A renamed file has its name after a loss of power, too, where the system can tell a folder to be written (not on Windows)."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 @contextmanager

@@ -77,6 +77,13 @@ def write(folder: Path, facts: dict[str, Any], **more: Any) -> None:
         file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
 
 
+def add(folder: Path, **more: Any) -> None:
+    """Add to, or replace in, the ``manifest.json`` of a folder."""
+    content = json.loads((folder / NAME).read_text()) | more
+    with replacing(folder / NAME) as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
 def command(*program: str) -> str:
     """The command line of this process, which begins with the words `program`; the folder of shared data by its name, not its place."""
     home = os.environ.get("SKELMM_SHARED") or None

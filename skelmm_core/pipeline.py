@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 from skelmm_core import manifest, parameters, skeletons
 from skelmm_core.errors import NotebookError, SettingsError, nearest
 from skelmm_core.files import alone
+from skelmm_core.stopping import Stopping
 from skelmm_core.worker import execute
 
 NOTEBOOKS = manifest.ROOT / "notebooks"
@@ -237,8 +238,8 @@ def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Ru
     failures: list[str] = []
     running: dict[Future[str], tuple[str, dict[str, Any], _Start]] = {}
     jobs = min(jobs, len(pending)) or 1
-    waiting = list(pending)
-    with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
+    waiting, told = list(pending), False
+    with Stopping() as stopping, ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         while waiting or running:
             busy = [name for name, *_ in running.values()]
             for item in list(waiting):
@@ -251,25 +252,32 @@ def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Ru
                     threads = 1 if jobs > 1 and name[:2] in APART else None  # it leaves the cores to the one that trains
                     start = _Start(time.time(), time.monotonic(), _stamp(state.out / name / "metrics.json"))
                     running[pool.submit(execute, str(path), str(state.out), key["parameters"], threads)] = name, key, start
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
+            ended = wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done
+            if stopping.asked and not told:
+                waiting, told = [], True
+                for process in multiprocessing.active_children():
+                    process.terminate()  # its notebook ends after the training step, with a checkpoint
+            for future in ended:
                 name, key, began = running.pop(future)
-                message = _message(future, name, state, began)
+                message = _message(future, name, state, began, told)
                 state.record(name, key, "failed" if message else "done", began, message)
                 if message:
                     failures.append(message)
                     waiting = []
                 else:
                     state.say(f"{name}: done in {began.seconds:.0f} s")
+        if stopping.asked:
+            stopping.end("; ".join(failures) or "between notebooks")
     return failures
 
 
-def _message(future: Future[str], name: str, state: _Run, began: _Start) -> str:
+def _message(future: Future[str], name: str, state: _Run, began: _Start, asked: bool) -> str:
     """Why a notebook did not come to its end, or ""; one that did gets its name."""
     part, whole, metrics = state.out / f"{name}.failed.ipynb", state.out / f"{name}.ipynb", state.out / name / "metrics.json"
     try:
         problem = future.result()
     except BrokenProcessPool:
-        problem = "its process was killed; is there enough memory?"
+        problem = "it was interrupted" if asked else "its process was killed; is there enough memory?"
     if not problem and _stamp(metrics) in (None, began.metrics):
         problem = f"it ended without writing '{metrics}'"
     if problem:

@@ -9,10 +9,15 @@ import signal
 import sys
 import tempfile
 import threading
+import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from skelmm_core import manifest
+from skelmm_core.stopping import SIGNALS
 
 PATIENCE = 60.0  # seconds that an interrupted kernel has to end its training step and write a checkpoint
 
@@ -23,6 +28,10 @@ def execute(path: str, out: str, values: dict[str, Any], threads: int | None) ->
     Returns "", or what went wrong, in the words of the cell that stopped.
     """
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    asked = _Asked()
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, asked)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(manifest.ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     os.environ["PYDEVD_DISABLE_FILE_VALIDATION"] = "1"  # a debugger's warning that would stand in every log
     if threads:
@@ -43,6 +52,8 @@ def execute(path: str, out: str, values: dict[str, Any], threads: int | None) ->
             )  # fmt: skip
         except papermill.PapermillExecutionError as stop:
             return f"{stop.evalue or stop.ename} ({stop.ename} in its cell [{stop.exec_count}])"
+        except KeyboardInterrupt:
+            return "it was interrupted"
         except DeadKernelError:
             return "its kernel died; is there enough memory?"
         except OSError as problem:
@@ -50,6 +61,28 @@ def execute(path: str, out: str, values: dict[str, Any], threads: int | None) ->
         except RuntimeError as problem:
             return f"its kernel did not start: {problem}"
     return ""
+
+
+class _Asked:
+    """A first signal interrupts the kernel, whose cell ends after its training step, with a checkpoint; a later one ends the kernel.
+
+    Ctrl-C reaches this process twice, from the terminal and from the process that started it: what comes together counts once.
+    """
+
+    TOGETHER = 3.0  # seconds
+
+    def __init__(self) -> None:
+        self.first: float | None = None
+
+    def __call__(self, *_: object) -> None:
+        kernels, now = psutil.Process().children(), time.monotonic()
+        if not kernels or (self.first is not None and now - self.first > self.TOGETHER):
+            raise KeyboardInterrupt
+        if self.first is None:
+            self.first = now
+            for kernel in kernels:
+                with suppress(psutil.Error):
+                    kernel.send_signal(signal.SIGINT)
 
 
 def _end_with_parent() -> None:

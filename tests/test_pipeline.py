@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -232,6 +236,46 @@ def test_a_clock_that_is_set_back_fails_no_notebook(tmp_path, motion, monkeypatc
     assert not result.found and 0 < result.seconds < 600
 
 
+PATIENT = """\
+import pathlib, time
+here = pathlib.Path(out)
+(here / "started").write_text("")
+try:
+    time.sleep(120)
+except KeyboardInterrupt:
+    time.sleep(1)  # as if a checkpoint was written
+    (here / "interrupted").open("a").write("once")
+    raise KeyboardInterrupt("a checkpoint was written")
+"""
+RUN = """\
+import functools, sys
+from skelmm_core import cli, pipeline
+if __name__ == "__main__":
+    pipeline.run = functools.partial(pipeline.run, folder=sys.argv[1])
+    cli.main(sys.argv[2:])
+"""
+
+
+@pytest.mark.parametrize(("number", "to_all", "code"), [(signal.SIGTERM, False, 2), (signal.SIGTERM, True, 2), (signal.SIGINT, True, 130)])
+def test_a_run_that_is_asked_to_stop_lets_its_notebook_end(tmp_path, motion, number, to_all, code):
+    """By Slurm or systemd, which may tell one process or all, and by Ctrl-C, which a terminal sends to all but the kernel."""
+    write(tmp_path / "notebooks", "02_train", body=PATIENT)
+    write(tmp_path / "notebooks", "03_after")
+    (tmp_path / "run.py").write_text(RUN)
+    words = [str(tmp_path / "notebooks"), "run", "--data", str(motion), "--out", str(tmp_path / "out")]
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs tests in the background has it ignored
+    process = subprocess.Popen([sys.executable, tmp_path / "run.py", *words], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while not (tmp_path / "out" / "started").exists() and process.poll() is None:
+        time.sleep(0.1)
+    os.killpg(process.pid, number) if to_all else process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code and "Traceback" not in errors and "the same command goes on from there" in errors, errors
+    assert (tmp_path / "out" / "interrupted").read_text() == "once" and not (tmp_path / "out" / "03_after").exists()
+    told = json.loads((tmp_path / "out" / "manifest.json").read_text())["notebooks"]
+    assert list(told) == ["02_train"] and told["02_train"]["status"] == "failed"
+    assert "a checkpoint was written" in told["02_train"]["message"]
+
+
 def test_metrics_of_an_earlier_run_are_no_sign_of_an_end(tmp_path, motion, monkeypatch):
     old = tmp_path / "02_single_modality_pretraining" / "metrics.json"
     old.parent.mkdir()
@@ -240,7 +284,7 @@ def test_metrics_of_an_earlier_run_are_no_sign_of_an_end(tmp_path, motion, monke
     state = pipeline._Run(tmp_path, {}, print)
     done: Future[str] = Future()
     done.set_result("")
-    assert "ended without writing" in pipeline._message(done, old.parent.name, state, start)
+    assert "ended without writing" in pipeline._message(done, old.parent.name, state, start, False)
 
 
 def test_raw_files_become_the_data_of_all_notebooks(tmp_path):

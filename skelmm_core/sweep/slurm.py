@@ -14,7 +14,7 @@ from typing import Any
 
 from skelmm_core.errors import SettingsError
 from skelmm_core.stopping import Stopping
-from skelmm_core.sweep.folder import SUBMITTED, read, set_aside, write
+from skelmm_core.sweep.folder import CLAIM, SUBMITTED, read, set_aside, write
 from skelmm_core.sweep.jobs import FOLDER, Job, State, states
 from skelmm_core.sweep.local import told
 from skelmm_core.sweep.task import WARNING, Task
@@ -78,6 +78,9 @@ class Engine:
         at = states(self.jobs, self._known_queue())
         gone: dict[str, int] = {}
         said = {name: state.word for name, state in at.items()}
+        for job in self.jobs:
+            if said[job.name] == "running":
+                self.say(f"running already: {job.title}, {at[job.name].note}; if that is gone, delete {job.folder / f'{CLAIM}.claim'}")
         with Stopping() as stopping:
             while True:
                 self._submit(at)
