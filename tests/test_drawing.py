@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,16 @@ def test_no_arrow_where_a_body_leaves_or_comes():
         size = scene.vectors(joints, "ntu25", name).size
         assert np.nanmax(size[1]) <= np.nanmax(size[0]) * 1.001
         assert np.isnan(size[1, 31:]).all()
+
+
+@pytest.mark.parametrize("value", [1e30, -2e6, np.inf])
+def test_a_clip_absurdly_far_is_refused_before_anything_is_drawn(value):
+    joints = clip()
+    joints[0, 3, 7, 1] = value
+    words = re.escape(f"y of joint 7 (hand left) at {value:.3g} in frame 3, body 0; expected metres within 1e+06")
+    for draw in (drawing.show, drawing.stick_figure, drawing.film_strip):
+        with pytest.raises(DataError, match=words):
+            draw(joints, "ntu25")
 
 
 def test_the_floor_is_under_the_feet():

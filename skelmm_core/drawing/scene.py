@@ -15,6 +15,7 @@ import torch
 
 from skelmm_core import modalities, skeletons
 from skelmm_core.errors import DataError
+from skelmm_core.recordings import FARTHEST
 from skelmm_core.skeletons import Skeleton
 
 ARROW = 0.3  # metres that the reference value of a scaled modality is drawn long
@@ -49,7 +50,7 @@ def bodies(clip: Any, skeleton: Skeleton | str) -> np.ndarray:
     Bodies that are absent in every frame are left out, unless none is present.
 
     Raises:
-        DataError: not (M, T, V, 3), no frame, or V is not the skeleton's.
+        DataError: not (M, T, V, 3), no frame, V is not the skeleton's, or a coordinate that is infinite or absurdly far.
     """
     skeleton = skeletons.get(skeleton)
     joints = np.array(getattr(clip, "joints", clip), dtype=np.float64)
@@ -57,6 +58,13 @@ def bodies(clip: Any, skeleton: Skeleton | str) -> np.ndarray:
         raise DataError(f"a clip to draw must be (bodies, frames, joints, 3) with at least one frame, found {joints.shape}")
     if joints.shape[2] != len(skeleton):
         raise DataError(f"skeleton '{skeleton.name}' has {len(skeleton)} joints, the clip has {joints.shape[2]}")
+    far = np.abs(joints) > FARTHEST  # infinite, too; NaN is not
+    if far.any():
+        body, frame, joint, axis = np.argwhere(far)[0]
+        raise DataError(
+            f"a clip to draw has {'xyz'[axis]} of joint {joint} ({skeleton.joints[joint]}) at {joints[body, frame, joint, axis]:.3g} "
+            f"in frame {frame}, body {body}; expected metres within {FARTHEST:.0e}"
+        )
     if skeleton.dimensions == 2:
         unseen = joints[..., 2] <= 0  # (M, T, V)
         joints = joints * (-1, 1, 0)
