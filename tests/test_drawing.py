@@ -153,7 +153,7 @@ def test_no_arrow_where_a_body_leaves_or_comes():
 def test_a_clip_absurdly_far_is_refused_before_anything_is_drawn(value):
     joints = clip()
     joints[0, 3, 7, 1] = value
-    words = re.escape(f"y of joint 7 (hand left) at {value:.3g} in frame 3, body 0; expected metres within 1e+06")
+    words = re.escape(f"y of joint 7 (left hand) at {value:.3g} in frame 3, body 0; expected metres within 1e+06")
     for draw in (drawing.show, drawing.stick_figure, drawing.film_strip):
         with pytest.raises(DataError, match=words):
             draw(joints, "ntu25")
