@@ -51,7 +51,7 @@ soak: $(VENV)/installed  ## an hour of training and 200 notebook runs, or SKELMM
 	OMP_NUM_THREADS=1 SKELMM_SOAK=$${SKELMM_SOAK:-3600} SKELMM_SOAK_RUNS=$${SKELMM_SOAK_RUNS:-200} $(BIN)/python -m pytest -m soak -s tests/test_soak.py $(ARGS)
 
 cluster: $(VENV)/installed  ## sweeps by submitit, on a real Slurm of this machine where slurmctld, slurmd and munge are installed, and two processes by gloo
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/test_sweep.py tests/test_slurm.py tests/test_processes.py $(ARGS)
+	OMP_NUM_THREADS=1 SKELMM_CLUSTER=1 $(BIN)/python -m pytest -rs tests/test_sweep.py tests/test_slurm.py tests/test_processes.py $(ARGS)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	@echo "making $(VENV): about 2 minutes, most of them for downloading torch"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -158,6 +159,8 @@ def test_a_task_gives_its_job_the_cores_of_its_allocation_and_fails_as_it_does(t
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory):
     """A Slurm of this machine alone; the environment in which its commands find it."""
+    if "SKELMM_CLUSTER" not in os.environ:
+        pytest.skip("minutes: with `make cluster`")
     folder = tmp_path_factory.mktemp("slurm")
     started = subprocess.run(["bash", NODE, "start", folder], capture_output=True, text=True, timeout=120)
     if started.returncode:
