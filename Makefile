@@ -1,4 +1,4 @@
-# make run | make test | make smoke | make formats | make lab | make browser | make faults | make check | make coverage | make mutants | make soak | make cluster; options go into ARGS, e.g. make run ARGS="--notebooks 02,03 -p epochs=8"
+# make run | make test | make smoke | make formats | make lab | make browser | make faults | make check | make audit | make coverage | make mutants | make soak | make cluster; options go into ARGS, e.g. make run ARGS="--notebooks 02,03 -p epochs=8"
 PYTHON ?= python3.11
 VENV ?= .venv
 OUT ?= outputs/run
@@ -6,7 +6,7 @@ ARGS ?=
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
 
-.PHONY: mutants run test smoke formats lab browser faults check coverage soak cluster
+.PHONY: mutants run test smoke formats lab browser faults check audit coverage soak cluster
 
 run: $(VENV)/installed  ## notebooks 00-06 on the built-in sample, a report at the end
 	$(BIN)/skelmm run --data sample --out $(OUT) --preset quick $(ARGS)
@@ -35,6 +35,10 @@ check: $(VENV)/installed  ## style and types: ruff, and mypy, strict on the pack
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check skelmm_core tests benchmarks
 	$(BIN)/mypy
+
+audit: $(VENV)/installed  ## do the pinned packages have known vulnerabilities? asks a public database, so it needs the network
+	$(BIN)/python -m pip install --disable-pip-version-check -qq pip-audit
+	$(BIN)/pip-audit --requirement constraints.txt --no-deps $(ARGS)
 
 coverage: $(VENV)/installed  ## all tests, the share of the package's lines that they run, and the lines that they don't; below 95 % is an error
 	rm -rf outputs/coverage && mkdir -p outputs/coverage

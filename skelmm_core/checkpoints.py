@@ -22,7 +22,8 @@ import skelmm_core
 from skelmm_core.errors import CheckpointError
 from skelmm_core.files import replacing
 
-FORMAT = 1
+FORMAT = 2
+BEFORE = 1  # a format whose files may lack a checksum
 MARK = b"skelmm-sha256:"  # a file ends with this and the 32 bytes of the digest of all before it; zip readers look past it
 CHUNK = 1 << 22  # bytes hashed at a time
 
@@ -87,21 +88,23 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"no checkpoint at {path}")
     try:
-        _verify(path)
+        sealed = _verify(path)
         content = torch.load(path, map_location=device, weights_only=True)
+        if not sealed and isinstance(content, dict) and content.get("format") == FORMAT:
+            raise ValueError("its end with the checksum is damaged")
     except Exception as error:  # a damaged file can make the reader fail in any way
         raise CheckpointError(
             f"{path} ({path.stat().st_size} bytes) can't be read as a checkpoint; is it torn or of another kind? ({error})"
         ) from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") not in (FORMAT, BEFORE):
         raise CheckpointError(
             f"{path} is not a skelmm checkpoint of format {FORMAT}; published weights are read by `skelmm_core.published.load`"
         )
     return content
 
 
-def _verify(path: Path) -> None:
-    """Raises `ValueError` where a file's content is not what its checksum says; a file without one passes."""
+def _verify(path: Path) -> bool:
+    """Whether a file has a checksum. Raises `ValueError` where the content is not what it says."""
     length = len(MARK) + hashlib.sha256().digest_size
     digest = hashlib.sha256()
     with open(path, "rb") as file:
@@ -109,7 +112,7 @@ def _verify(path: Path) -> None:
         file.seek(left)
         end = file.read()
         if not end.startswith(MARK):
-            return
+            return False
         file.seek(0)
         while left:
             chunk = file.read(min(left, CHUNK))
@@ -117,6 +120,7 @@ def _verify(path: Path) -> None:
             left -= len(chunk)
     if digest.digest() != end[len(MARK) :]:
         raise ValueError("its content is not what its checksum says")
+    return True
 
 
 def load_weights(module: torch.nn.Module, state: dict[str, torch.Tensor], where: str) -> None:

@@ -357,7 +357,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _command(argv: list[str]) -> None:
-    if argv[:1] and argv[0] in STAGED:
+    if argv == ["--version"]:
+        from skelmm_core import manifest
+
+        print(f"skelmm {manifest.code()}")  # version and a digest of the code
+    elif argv[:1] and argv[0] in STAGED:
         from skelmm_core import stage_commands
 
         stage_commands.main(argv[0], STAGED[argv[0]], argv[1:])

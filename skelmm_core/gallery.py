@@ -26,7 +26,7 @@ MOVES, TWO, FRONT = "star jumps", "shake hands", 2  # classes that are shown, an
 SECONDS = 2.4  # of the moving picture
 POINTS = 600  # most test clips in a map
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-PAGE = (1100, 1250)  # pixels of a page's picture
+PLAYER, PAGE = (1100, 840), (1100, 1250)  # pixels of a page's picture
 
 
 def gallery(
@@ -41,7 +41,7 @@ def gallery(
     """Make all pictures and give their paths.
 
     The stages of `run` are taken as they are, or trained there first, as notebooks 02 and 03 do; given: settings other than the preset's,
-    such as ``"epochs=8"``. The picture of a report's page is left out, with a word, where no Chromium is on the PATH.
+    such as ``"epochs=8"``. The pictures of a player and a report are left out, with a word, where no Chromium is on the PATH.
 
     Raises `SettingsError` as `Experiment` does, `DataError` for a full or read-only disk.
     """
@@ -51,12 +51,10 @@ def gallery(
     say(f"{len(made)} pictures of clips; now stages 1 and 2, found in {exp.out} or trained there")
     teacher = exp.exchange()
     made += _trained(exp, teacher, out)
-    page = _page(exp.out, out, device)
-    if page:
-        made.append(page)
-    else:
-        say(f"no picture of a report's page: no Chromium is on the PATH ({', '.join(CHROMIUM)})")
-    return made
+    pages = _pages(exp, out, device)
+    if not pages:
+        say(f"no pictures of player and report: no Chromium is on the PATH ({', '.join(CHROMIUM)})")
+    return made + pages
 
 
 def _clips(exp: Experiment, out: Path) -> list[Path]:
@@ -112,18 +110,24 @@ def _trained(exp: Experiment, teacher: Trained, out: Path) -> list[Path]:
     ]
 
 
-def _page(run: Path, out: Path, device: str) -> Path | None:
-    """The top of the page that `skelmm report` makes of the run, as a browser shows it."""
+def _pages(exp: Experiment, out: Path, device: str) -> list[Path]:
+    """A player, and the top of the page that `skelmm report` makes of the run, as a browser shows them; none where there is none."""
     browser = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
     if browser is None:
-        return None
+        return []
     with tempfile.TemporaryDirectory() as folder:
-        page, shot = Path(folder) / "page.html", Path(folder) / "page.png"
-        command.report([run], page, device, say=lambda _: None)
-        options = ["--headless", "--hide-scrollbars", "--disable-gpu", f"--user-data-dir={folder}/profile"]
-        options += [f"--window-size={PAGE[0]},{PAGE[1]}", f"--screenshot={shot}", "--virtual-time-budget=3000"]
-        options += ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
-        subprocess.run([browser, *options, page.as_uri()], capture_output=True, timeout=120, check=False)
-        if not shot.exists():
-            return None
-        return Path(shutil.copy(shot, out / "report.png"))
+        player, page = Path(folder) / "player.html", Path(folder) / "report.html"
+        drawing.Player((exp.clips, _first(exp, MOVES)), modality="all", span=(0.6, SECONDS)).save(player)
+        command.report([exp.out], page, device, say=lambda _: None)
+        shots = [_shot(browser, made, size, out) for made, size in ((player, PLAYER), (page, PAGE))]
+    return [shot for shot in shots if shot]
+
+
+def _shot(browser: str, page: Path, size: tuple[int, int], out: Path) -> Path | None:
+    """A picture, of a page's name, of what a browser shows of it in a window of that size."""
+    shot = page.with_suffix(".png")
+    options = ["--headless", "--hide-scrollbars", "--disable-gpu", f"--user-data-dir={page.parent}/profile"]
+    options += [f"--window-size={size[0]},{size[1]}", f"--screenshot={shot}", "--virtual-time-budget=3000"]
+    options += ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    subprocess.run([browser, *options, page.as_uri()], capture_output=True, timeout=120, check=False)
+    return Path(shutil.copy(shot, out / shot.name)) if shot.exists() else None

@@ -65,6 +65,15 @@ def refuse_foreign(path: str | Path) -> None:
         raise CheckpointError(f"'{card}', the place of the model card, is there already and is none; name another file, or move it away")
 
 
+def remove(path: str | Path) -> None:
+    """Remove the card of the file at `path`, if it has one. Raises `CheckpointError`."""
+    refuse_foreign(path)
+    try:
+        beside(path).unlink(missing_ok=True)
+    except OSError as problem:
+        raise CheckpointError(f"can't remove '{beside(path)}': {problem.strerror}; the card of what is to be written over") from problem
+
+
 def write(path: str | Path, facts: Facts) -> Path:
     """Write the card of the file at `path`, which is there, and return the card's path. Raises `CheckpointError`."""
     path, card = Path(path), beside(path)

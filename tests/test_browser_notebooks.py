@@ -83,35 +83,41 @@ def figures_are_readable(page) -> None:
 
 def test_01_plays_scrubs_and_shows_another_clip(run, pictures):  # noqa: F811
     page = run("01_modality_visualization", clip=3)
-    assert page.locator("button.play").count() == 3 and page.locator(".jp-OutputArea-output canvas").count() == 3
-    play, canvas, slider = (page.locator(kind).first for kind in ("button.play", ".jp-OutputArea-output canvas", "input[type=range]"))
+    assert page.locator("button.play").count() == 4 and page.locator(".jp-OutputArea-output canvas").count() == 4
+    moving = page.locator(".jp-OutputArea-output canvas").first
+    seen(page, moving, pictures / "notebook_01_moving.png")
+    assert page.locator("button.play").first.text_content().endswith("pause"), "it moves by itself"
+    shown = moving.screenshot()
+    page.wait_for_timeout(500)
+    assert moving.screenshot() != shown
+    play, canvas, slider = (page.locator(kind).nth(1) for kind in ("button.play", ".jp-OutputArea-output canvas", "input[type=range]"))
     seen(page, play, pictures / "notebook_01_player.png")
     before = canvas.screenshot()
     play.click()
     page.wait_for_timeout(800)
-    assert play.text_content().endswith("pause") and second(page) > 0
+    assert play.text_content().endswith("pause") and second(page, 1) > 0
     play.click()
     slider.fill("30")
-    assert second(page) == 1.0
+    assert second(page, 1) == 1.0
     assert canvas.screenshot() != before
     box = slider.bounding_box()
     page.mouse.move(box["x"] + box["width"] * 30 / int(slider.get_attribute("max")), box["y"] + box["height"] / 2)
     page.mouse.down()
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + box["height"] / 2, steps=5)
     page.mouse.up()
-    assert second(page) > 1.0, "dragged"
-    page.locator('select[aria-label="show"]').first.select_option("acceleration")
+    assert second(page, 1) > 1.0, "dragged"
+    page.locator('select[aria-label="show"]').nth(1).select_option("acceleration")
     assert "acceleration" in canvas.get_attribute("aria-label")
     seen(page, canvas, pictures / "notebook_01_acceleration.png")
 
     explorer = page.locator(".widget-dropdown select")
-    other = page.locator(".jp-OutputArea-output canvas").nth(1)
+    other = page.locator(".jp-OutputArea-output canvas").nth(2)
     assert other.get_attribute("aria-label").count("3: ") == 1
     wanted = next(text for text in explorer.first.locator("option").all_text_contents() if not text.startswith("3: "))
     explorer.first.select_option(wanted)
     words = wanted.replace("\xa0", " ")  # dropdowns keep their spaces from breaking
     page.locator(f'canvas[aria-label^="Stick figures of {words}; shown"]').wait_for(state="attached")
-    seen(page, page.locator(".jp-OutputArea-output canvas").nth(1), pictures / "notebook_01_explorer.png")
+    seen(page, page.locator(".jp-OutputArea-output canvas").nth(2), pictures / "notebook_01_explorer.png")
     figures_are_readable(page)
 
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -410,3 +411,7 @@ def test_a_full_disk_leaves_nothing(tmp_path):
     done = skelmm("sample", tmp_path / "s.clips", "--performers", 2, "--repetitions", 1, preexec_fn=full_after(200_000))
     fails("can't write", "s.clips", "nothing half written was left behind", by=done)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_its_version_is_the_package_s(capsys):
+    assert call(capsys, "--version").startswith(f"skelmm {version('skelmm')}+")

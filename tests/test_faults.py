@@ -16,6 +16,7 @@ import re
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -422,29 +423,41 @@ def test_a_torn_checkpoint_between_stages_is_made_again(motion, tmp_path, how, c
     other.exchange()
     assert ("set aside as" in capsys.readouterr().err) == (how != "gone")
     assert verify.digests(checkpoints.load(kept)) == wanted and kept.with_suffix(".torn").exists() == (how != "gone")
-    torn(kept, "gone")
     other.pretrain()  # to its end, so that nothing is left of that moment
-    with pytest.raises(CheckpointError, match="no checkpoint of epoch .*; delete the folder to train anew"):
-        other.again(exchange="ekem").exchange()
+    torn(kept, how)
+    ended = verify.digests(checkpoints.load(kept.parent / "last.pt"))
+    other.again(exchange="ekem").exchange()
+    assert "is trained again up to there" in capsys.readouterr().err
+    assert verify.digests(checkpoints.load(kept)) == wanted and not list(kept.parent.glob("again*"))
+    assert verify.digests(checkpoints.load(kept.parent / "last.pt")) == ended
 
 
-def test_any_changed_byte_is_seen_and_files_without_a_checksum_are_read(tmp_path):
+def test_any_changed_byte_is_seen_and_files_without_a_checksum_are_read(tmp_path, monkeypatch):
     path = tmp_path / "a.pt"
     content = {"x": torch.randn(300, generator=torch.Generator().manual_seed(0)), "rows": [{"epoch": 1, "loss": 0.5}]}
     checkpoints.save(path, content)
     written = path.read_bytes()
     assert torch.equal(torch.load(path, weights_only=True)["x"], content["x"])
-    rng = random.Random(SEED)
-    for place in (0, len(written) - 1, *(rng.randrange(len(written)) for _ in range(200))):
-        path.write_bytes(written[:place] + bytes([written[place] ^ 1 << rng.randrange(8)]) + written[place + 1 :])
-        try:
-            found = checkpoints.load(path)
-        except CheckpointError:
-            continue
-        assert written[place:].find(checkpoints.MARK) < 0 or len(written) - place < 50, "only in the mark itself a change can hide"
-        assert torch.equal(found["x"], content["x"]) and found["rows"] == content["rows"]
-    path.write_bytes(written[: written.rindex(checkpoints.MARK)])
-    assert torch.equal(checkpoints.load(path)["x"], content["x"])
+    rng, end = random.Random(SEED), len(written) - len(checkpoints.MARK) - 32
+
+    def flipped(data: bytes, place: int) -> bytes:
+        return data[:place] + bytes([data[place] ^ 1 << rng.randrange(8)]) + data[place + 1 :]
+
+    places = (0, end - 1, end, len(written) - 1, *(rng.randrange(len(written)) for _ in range(200)), *range(end, len(written), 5))
+    damaged = [flipped(written, place) for place in places]
+    cut = [written[:-n] for n in range(1, len(written) - end + 1)]
+    damaged += [*cut, written + b"\0", written[:end] + bytes(len(written) - end), *(flipped(data, rng.randrange(end)) for data in cut[::5])]
+    for data in damaged:
+        path.write_bytes(data)
+        with pytest.raises(CheckpointError, match="can't be read as a checkpoint|not a skelmm checkpoint"):
+            checkpoints.load(path)
+    monkeypatch.setattr(checkpoints, "FORMAT", checkpoints.BEFORE)
+    checkpoints.save(path, content)
+    monkeypatch.undo()
+    old = path.read_bytes()
+    for data in (old, old[: old.rindex(checkpoints.MARK)]):
+        path.write_bytes(data)
+        assert torch.equal(checkpoints.load(path)["x"], content["x"])
 
 
 # Disks and memory
@@ -454,7 +467,7 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_the_last_checkpoint(joints, wh
     synced, left = os.fsync, [20]
 
     def full(file) -> None:
-        left[0] -= 1
+        left[0] -= not stat.S_ISDIR(os.fstat(file).st_mode)
         if left[0] < 0:
             raise FULL
         synced(file)
@@ -466,6 +479,28 @@ def test_a_disk_that_fills_up_in_the_middle_keeps_the_last_checkpoint(joints, wh
     assert not list(tmp_path.glob(".*"))
     assert checkpoints.newest(tmp_path / "last.pt")[0].name == "last.pt"
     loop(joints, tmp_path).run()
+    assert state(tmp_path) == whole
+
+
+@pytest.mark.parametrize("when", ["from the start", "later", "at the end"])
+def test_curves_that_can_not_be_written_are_told_once_and_end_nothing(joints, whole, tmp_path, monkeypatch, capsys, when):
+    from tensorboard.summary.writer import record_writer
+
+    write, left = record_writer.RecordWriter.write, [{"from the start": 0, "later": 12, "at the end": 10**9}[when]]
+
+    def full(self, data):
+        left[0] -= 1
+        if left[0] < 0:
+            raise FULL
+        write(self, data)
+
+    def close(self):
+        raise FULL
+
+    monkeypatch.setattr(record_writer.RecordWriter, "write", full)
+    monkeypatch.setattr(record_writer.RecordWriter, "close", close)
+    loop(joints, tmp_path).run()
+    assert capsys.readouterr().err.count("tensorboard': No space left on device; there are no more curves for TensorBoard") == 1
     assert state(tmp_path) == whole
 
 

@@ -18,7 +18,7 @@ from markdown_it import MarkdownIt
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from skelmm_core import clips, export, model_card, settings
+from skelmm_core import cli, clips, export, model_card, settings
 from skelmm_core.encoder import Branches, Encoder, EncoderShape
 from skelmm_core.errors import CheckpointError, DataError, SkelmmError
 from skelmm_core.skeletons import NTU25
@@ -165,6 +165,35 @@ def test_a_text_of_somebody_else_is_not_written_over(where, capsys, tmp_path):
     message = refused(capsys, "export", "pretrain", tmp_path / "a.safetensors", *where)
     assert "the place of the model card, is there already" in message and not (tmp_path / "a.safetensors").exists()
     assert (tmp_path / "a.safetensors.md").read_text() == "my notes"
+
+
+@pytest.mark.parametrize("when", ["save", "write"])
+def test_an_export_that_is_killed_leaves_no_card_of_another_file(where, tmp_path, monkeypatch, when):
+    """Before the new file is in its place the old one is there; after it, the new one: a card that is not of it never is."""
+    path = tmp_path / "a.safetensors"
+    words = ["export", "pretrain", str(path), "--no-metrics", *map(str, where)]
+    cli.main(words)
+    old, card = path.read_bytes(), model_card.beside(path)
+    assert card.exists()
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(*((export, "load_all") if when == "save" else (model_card, "write")), killed)
+    with pytest.raises(SystemExit):
+        cli.main([*words, "--classes"])
+    assert not card.exists() and (path.read_bytes() == old) == (when == "save") and not list(tmp_path.glob(".*"))
+
+
+def test_an_export_that_does_not_come_back_spares_what_was_there(tmp_path, monkeypatch):
+    path, s = tmp_path / "a.safetensors", settings.resolve("distill", "small", frames=12, modalities="joint")
+    made = [Branches({"joint": Encoder(NTU25, EncoderShape(2, 8, 4))}) for _ in range(2)]
+    export.save(path, made[0], s, "student")
+    old = path.read_bytes()
+    monkeypatch.setattr(export, "load_all", lambda _: (made[0], {}, None))
+    with pytest.raises(CheckpointError, match="gives other numbers back than were written .* is the disk sound"):
+        export.save(path, made[1], s, "student")
+    assert path.read_bytes() == old and not list(tmp_path.glob(".*"))
 
 
 def test_commands_on_cards_have_no_folders():

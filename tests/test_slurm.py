@@ -149,7 +149,7 @@ def test_a_task_gives_its_job_the_cores_of_its_allocation_and_fails_as_it_does(t
     with pytest.raises(RuntimeError, match="failed"):
         task.Task(tmp_path)()
     assert seen[0][0] == {"OMP_NUM_THREADS": "6", "MKL_NUM_THREADS": "6"} and not (tmp_path / "running.claim").exists()
-    write(tmp_path / RESULT, {"format": jobs.FORMAT})
+    write(tmp_path / RESULT, {"format": jobs.FORMAT, "metrics": {}, "folder": "", "seconds": 1.0, "training_seconds": 1.0})
     assert task.Task(tmp_path)() == "done"
 
 

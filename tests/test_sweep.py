@@ -280,7 +280,7 @@ def quick(here, monkeypatch) -> list[str]:
     return here
 
 
-@pytest.mark.parametrize("content", [b"", b'{"format": 1, "metr', b"[]", b"\xff\xfe", b'{"format": 0}'])
+@pytest.mark.parametrize("content", [b"", b'{"format": 1, "metr', b"[]", b"\xff\xfe", b'{"format": 0}', b'{"format": 1}'])
 def test_results_that_cannot_be_read_are_set_aside_and_their_jobs_done_again(capsys, write_grid, quick, content):
     file = write_grid(grid={"exchange": ["none", "ekem"]})
     call(capsys, "sweep", file)

@@ -7,11 +7,12 @@ statistics, losses, gradients and queues are those of the joined batch, only dro
 
 from __future__ import annotations
 
-import csv
-import io
 import math
+import os
+import shutil
+import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,13 +27,14 @@ from skelmm_core import batches as data
 from skelmm_core import checkpoints, manifest, memory, modalities, norm, processes
 from skelmm_core.batches import Augmentation, Batches
 from skelmm_core.errors import CheckpointError, SettingsError, TrainingError
-from skelmm_core.files import alone, replacing
+from skelmm_core.files import alone
 from skelmm_core.progress import Progress
 from skelmm_core.settings import Pretrain
+from skelmm_core.stages.records import Row as Row
+from skelmm_core.stages.records import tensorboard, write_csv
 from skelmm_core.stages.step import Model, Step
 from skelmm_core.stopping import Stopping
 
-Row = dict[str, float]
 Named = dict[str, torch.nn.Parameter]
 JOINED = 0  # the last number in the key of draws that are the joined batch's, whoever draws
 
@@ -92,7 +94,9 @@ class Loop:
         Raises `TrainingError` for a loss that is not finite (naming epoch, step and branch) or a batch too large for the device,
         `SettingsError` for a batch that can't be shared evenly among the processes, `DataError` while others train in the same folder.
         """
-        s, fabric, stop = self.settings, self.fabric, self.stop or self.epochs
+        s, fabric, stop, home = self.settings, self.fabric, self.stop or self.epochs, self.folder
+        if processes.first_makes(fabric, self._is_gone):
+            self.folder = home / f"again-{stop:04d}"
         with memory.enough(f"{self.title} on {fabric.device}", "lower queue or hidden"):
             self.model.to(fabric.device)
         trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -112,7 +116,25 @@ class Loop:
                     processes.first_makes(fabric, self.before)
                 self.code.add(manifest.training_code())
                 self._train(optimiser, trained, at, stop)
+        if self.folder != home:
+            processes.first_makes(fabric, lambda: self._put_back(home, f"epoch-{stop:04d}.pt"))
+            self.folder = home
         return at.rows
+
+    def _is_gone(self) -> bool:
+        """Whether training has gone past the epoch to stop at and its checkpoint is gone, which is then trained again beside it."""
+        last = self.folder / "last.pt"
+        if self.stop is None or self.stop not in self.keep or (self.folder / f"epoch-{self.stop:04d}.pt").exists():
+            return False
+        found = checkpoints.newest(last)
+        gone = found is not None and (found[1]["epoch"], found[1].get("steps") is not None) > (self.stop, False)
+        if gone:
+            print(f"{self.folder} has no checkpoint of epoch {self.stop} any more; it is trained again up to there", file=sys.stderr)
+        return gone
+
+    def _put_back(self, home: Path, name: str) -> None:
+        os.replace(self.folder / name, home / name)
+        shutil.rmtree(self.folder)
 
     def _train(self, optimiser: Optimizer, trained: Named, at: Place, stop: int) -> None:
         s, fabric = self.settings, self.fabric
@@ -309,28 +331,3 @@ def restore_momentum(optimiser: Optimizer, named: Named, momentum: dict[str, tor
     for name, parameter in named.items():
         if name in momentum and momentum[name].shape == parameter.shape:
             optimiser.state[parameter]["momentum_buffer"] = momentum[name].to(parameter.device).clone()
-
-
-def write_csv(path: Path, rows: Iterable[Row]) -> None:
-    rows = list(rows)
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]))
-    writer.writeheader()
-    writer.writerows(rows)
-    with replacing(path, CheckpointError) as file:
-        file.write(text.getvalue().encode())
-
-
-class tensorboard:
-    """A context that gives `board(key, value, epoch)`, which writes a scalar for TensorBoard."""
-
-    def __init__(self, folder: Path, epoch: int):
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.writer = SummaryWriter(str(folder), purge_step=epoch + 1)  # epochs after a killed run's last checkpoint come again
-
-    def __enter__(self) -> Callable[[str, float, int], None]:
-        return self.writer.add_scalar
-
-    def __exit__(self, *_: object) -> None:
-        self.writer.close()

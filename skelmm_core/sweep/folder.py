@@ -14,6 +14,9 @@ from typing import Any
 from skelmm_core.files import replacing, unwritten
 
 FORMAT = 1  # of a result
+FIELDS: dict[str, tuple[type, ...]] = {  # that every result has
+    "metrics": (dict,), "folder": (str,), "seconds": (int, float), "training_seconds": (int, float),
+}  # fmt: skip
 JOB = "job.json"  # what its process needs to know
 RESULT = "result.json"
 FAILED = "failed.json"  # why there is no result
@@ -37,9 +40,10 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 
 def result_of(folder: Path) -> dict[str, Any] | None:
-    """What a job came to; None for one that is not done, or whose result can't be read or is of another format."""
-    found = read(folder / RESULT)
-    return found if found and found.get("format") == FORMAT else None
+    """What a job came to; None for one that is not done, or whose result can't be read, is of another format or lacks something."""
+    found = read(folder / RESULT) or {}
+    whole = found.get("format") == FORMAT and all(isinstance(found.get(name), kind) for name, kind in FIELDS.items())
+    return found if whole else None
 
 
 def failure_of(folder: Path) -> str | None:
@@ -65,7 +69,8 @@ def set_aside(folder: Path, say: Callable[[str], None]) -> None:
         return
     except OSError as problem:
         raise unwritten(aside, problem) from problem
-    say(f"{path} can't be read, or is of another format than {FORMAT}; it is now {aside.name}, and its job is done again")
+    lacks = f"is of another format than {FORMAT}, or lacks one of {', '.join(FIELDS)}"
+    say(f"{path} can't be read, {lacks}; it is now {aside.name}, and its job is done again")
 
 
 def last_line(path: Path) -> str:

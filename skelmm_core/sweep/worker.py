@@ -97,7 +97,7 @@ def _train(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
     exp = _experiment(spec)
     exp.check(spec["stage"])
     until = {"until": exp.settings.exchange_epoch} if spec["until_exchange"] else {}
-    return _trained(exp, getattr(exp, spec["stage"])(**until))
+    return _trained(exp, getattr(exp, spec["stage"])(**until)) | {"metrics": {}}
 
 
 def _measure(spec: dict[str, Any], folder: Path) -> dict[str, Any]:
