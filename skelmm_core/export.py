@@ -15,23 +15,22 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
 
-from skelmm_core import checkpoints, modalities
+from skelmm_core import about, checkpoints, modalities
 from skelmm_core.encoder import Branches, Encoder, EncoderShape
 from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.evaluation.linear import Classifiers
 from skelmm_core.files import refuse_foreign, replacing
-from skelmm_core.recordings import check_words
 from skelmm_core.settings import Evaluate
 from skelmm_core.skeletons import SKELETONS, Skeleton
 
 FORMAT = "skelmm-encoders-1"
 UNSEALED = "sha256:" + 64 * "0"  # stands in a file's metadata where its digest will
 HEAD = "classifier."  # how the classifiers' tensors are named
+TOLD = ("role", "trained_on", "settings", "versions", "bodies", "classes", "data")  # what `load` gives of the metadata
 
 
 def sealed(content: bytes) -> bytes:
@@ -92,10 +91,11 @@ def save(
     state = {name: t.detach().cpu().contiguous() for name, t in (branches.state_dict() | _named(classifiers)).items()}
     with replacing(path, CheckpointError) as file:
         file.write(sealed(save_tensors(state, metadata)))
-    back, _, heads = load_all(path)
-    for name, tensor in (back.state_dict() | _named(heads)).items():
-        if not torch.equal(tensor, state[name]):
-            raise CheckpointError(f"'{path}' gives other numbers back than were written (first: {name}); is the disk sound?")
+        file.flush()
+        back, _, heads = load_all(file.name)  # before it takes the place of what was there
+        for name, tensor in (back.state_dict() | _named(heads)).items():
+            if not torch.equal(tensor, state[name]):
+                raise CheckpointError(f"'{path}' gives other numbers back than were written (first: {name}); is the disk sound?")
 
 
 def _named(classifiers: Classifiers | None) -> dict[str, Tensor]:
@@ -113,8 +113,9 @@ def load(path: str | Path) -> tuple[Branches, dict[str, Any]]:
     """Encoders by modality, in eval mode on the CPU, and what the file says about them (role, trained_on, settings, versions, and where it
     is not older than that: bodies, classes, data).
 
-    Raises `CheckpointError` for a file that is missing, torn, changed since it was written, or of another kind, `DataError` for names that
-    can't be printed.
+    Raises `CheckpointError` for a file that is missing, torn, changed since it was written, or of another kind, or whose metadata are not
+    what `about.read` expects, `DataError` for names that can't be printed. Tensors are compared with what the metadata claim before memory
+    is asked for.
     """
     return load_all(path)[:2]
 
@@ -124,23 +125,50 @@ def load_all(path: str | Path) -> tuple[Branches, dict[str, Any], Classifiers | 
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no file with exported encoders at '{path}'; make one with `skelmm export STAGE FILE`")
+    state, metadata, content = _opened(path)
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(f"'{path}' is not a file of exported encoders ({FORMAT}); make one with `skelmm export STAGE FILE`")
+    check_seal(content, about.seal(metadata, path), path)
+    told = about.read(metadata, path, ("shape", "head_width"))
+    classes = told.entries.get("classes") or []
+    names = modalities.check_streams(told.entries["modalities"])
+    parts = told.settings.segments
+    shape, width = EncoderShape(**told.entries["shape"]), told.entries["head_width"]
+    heads = _heads(state, (len(names), shape.features * (1 + parts * (parts > 1)), len(classes)), path) if classes else None
+    with torch.device("meta"):  # sizes without memory
+        branches = Branches({name: Encoder(told.skeleton, shape, 3 * len(name.split("+")), head_width=width) for name in names})
+    _check_types(branches.state_dict(), state, path)
+    checkpoints.load_weights(branches.to("meta"), {name: t.to("meta") for name, t in state.items()}, str(path))
+    branches.to_empty(device="cpu").load_state_dict(state)
+    return branches.eval(), {key: told.entries[key] for key in TOLD if key in told.entries}, heads
+
+
+def _opened(path: Path) -> tuple[dict[str, Tensor], dict[str, Any], bytes]:
+    """Tensors, metadata and content of a safetensors file, whose sizes its reader compares with the file."""
     try:
         content = path.read_bytes()
         state = load_tensors(content)
         length = struct.unpack("<Q", content[:8])[0]
-        metadata = json.loads(content[8 : 8 + length]).get("__metadata__") or {}
-        if metadata.get("format") != FORMAT:
-            raise CheckpointError(f"'{path}' is not a file of exported encoders ({FORMAT}); make one with `skelmm export STAGE FILE`")
-        check_seal(content, metadata.get("checksum", ""), path)
-        shape, skeleton = EncoderShape(**json.loads(metadata["shape"])), Skeleton.from_dict(json.loads(metadata["skeleton"]))
-        names, width = modalities.check_streams(json.loads(metadata["modalities"])), int(metadata["head_width"])
-        about = {key: metadata[key] for key in ("role", "trained_on")} | {
-            key: json.loads(metadata[key]) for key in ("settings", "versions", "bodies", "classes", "data") if key in metadata
-        }
-        heads = (state.pop(f"{HEAD}weight"), state.pop(f"{HEAD}bias")) if about.get("classes") else None
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, struct.error, DataError) as problem:
-        raise CheckpointError(f"'{path}' can't be read as exported encoders; is it torn or of another kind? ({problem})") from problem
-    check_words(f"'{path}'", about["trained_on"], "", about.get("classes", ()))
-    branches = Branches({name: Encoder(skeleton, shape, 3 * len(name.split("+")), head_width=width) for name in names})
-    checkpoints.load_weights(branches, state, str(path))
-    return branches.eval(), about, heads
+        return state, dict(json.loads(content[8 : 8 + length]).get("__metadata__") or {}), content
+    except Exception as problem:  # a damaged file can make the reader fail in any way
+        raise CheckpointError(
+            f"'{path}' can't be read as exported encoders; is it torn or of another kind? ({about.shown(str(problem))})"
+        ) from problem
+
+
+def _heads(state: dict[str, Tensor], expected: tuple[int, int, int], path: Path) -> Classifiers:
+    """Take the classifiers out of a file's tensors. expected: branches, values of a feature, classes."""
+    weight, bias = (state.pop(f"{HEAD}{part}", torch.empty(0)) for part in ("weight", "bias"))
+    wanted = (expected, (expected[0], 1, expected[2]))
+    if (tuple(weight.shape), tuple(bias.shape)) != wanted or (weight.dtype, bias.dtype) != (torch.float32, torch.float32):
+        raise CheckpointError(
+            f"'{path}': classifiers must be float32 of shape {wanted[0]} and {wanted[1]} (branches, features, classes), "
+            f"found {weight.dtype} {tuple(weight.shape)} and {bias.dtype} {tuple(bias.shape)}; export it again"
+        )
+    return weight, bias
+
+
+def _check_types(own: dict[str, Tensor], state: dict[str, Tensor], path: Path) -> None:
+    for name in own.keys() & state.keys():
+        if own[name].dtype != state[name].dtype:
+            raise CheckpointError(f"'{path}': {name} must be {own[name].dtype}, found {state[name].dtype}; export it again")

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skelmm_core import checkpoints, frozen
+from skelmm_core import about, checkpoints, frozen
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, SettingsError
 from skelmm_core.evaluation.linear import Classifiers
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 FORMAT = "skelmm-onnx-1"
+TOLD = ("role", "trained_on", "modalities", "settings", "skeleton", "bodies", "classes", "versions", "data")  # what `load` gives
 TOLERANCE = 1e-4  # of the largest value of an output
 LENGTHS = ((1, 1), (1, 2), (1, 40), (3, 71))  # clips and frames of the random numbers that a new file is tried on
 
@@ -52,7 +53,7 @@ def refuse_foreign(path: str | Path) -> None:
     path = Path(path)
     if path.is_file():
         try:
-            about(session(path.read_bytes(), path), path)
+            metadata(path.read_bytes(), path)
         except CheckpointError as problem:
             raise CheckpointError(
                 f"'{path}' is there already and is not a file that this command writes; name another file, or delete it first"
@@ -109,20 +110,52 @@ def load(path: str | Path, threads: int | None = None) -> tuple[InferenceSession
 
     `session.run(None, {"joints": clips})`, clips (N, M, T, V, 3) float32 with M from 1 to `bodies`. threads: CPU threads; None: all.
 
-    Raises: `CheckpointError` for a file that is missing, torn, changed since it was written or of another kind, or that gives other
-        numbers here than where it was written; `SettingsError` without the libraries.
+    Raises: `CheckpointError` for a file that is missing, torn, changed since it was written or of another kind, that draws on other files,
+        whose metadata are not what `about.read` expects, or that gives other numbers here than where it was written; `DataError` for names
+        that can't be printed; `SettingsError` without the libraries. All but the numbers are looked at before onnxruntime sees the file.
     """
     require()
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"no ONNX file at '{path}'; make one with `skelmm export STAGE FILE.onnx`")
     content = path.read_bytes()
+    found = metadata(content, path)
+    check_seal(content, about.seal(found, path), path)
+    told = about.read(found, path, ("bodies", "classes", "example"))
     opened = session(content, path, threads)
-    told, expected = about(opened, path)
-    found = _run(opened, _random(0, 1, told["bodies"], 20, len(told["skeleton"]["joints"])))["features"]
-    _compare(found.flatten(), np.array(expected, np.float32), f"'{path}', features of its own example")
-    check_seal(content, opened.get_modelmeta().custom_metadata_map.get("checksum", ""), path)
-    return opened, told
+    outputs = run(opened, _random(0, 1, told.entries["bodies"], 20, len(told.skeleton)), path)
+    streams, classes = len(told.entries["modalities"]), len(told.entries["classes"])
+    shapes = {name: values.shape for name, values in outputs.items()}
+    features = shapes.get("features", ())
+    if shapes != {"features": (1, streams, *features[2:])} | ({"logits": (1, classes)} if classes else {}) or len(features) != 3:
+        raise CheckpointError(
+            f"'{path}': expected features (1, {streams}, width) and logits of {classes} classes for one clip, found "
+            f"{about.shown(repr(shapes))}; export it again"
+        )
+    _compare(outputs["features"].flatten(), np.array(told.entries["example"], np.float32), f"'{path}', features of its own example")
+    return opened, {"data": {}} | {key: told.entries[key] for key in TOLD if key in told.entries}
+
+
+def metadata(content: bytes, path: Path) -> dict[str, str]:
+    """What stands in a file that `save` wrote beside its graph, not checked. Raises `CheckpointError` for other files, and for one that
+    takes numbers from outside: whatever lies in the working folder under a name, or in the memory of this process at a place."""
+    import onnx
+
+    try:
+        model = onnx.load_model_from_string(content)
+    except Exception as problem:  # of protobuf, whose parsers have several classes
+        raise CheckpointError(_unread(path, problem)) from problem
+    found = {entry.key: entry.value for entry in model.metadata_props}
+    if found.get("format") != FORMAT:
+        raise CheckpointError(
+            f"'{path}' is an ONNX file, but not of exported encoders ({FORMAT}); make one with `skelmm export STAGE FILE`"
+        )
+    for tensor in _tensors(model):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL or len(tensor.external_data):
+            raise CheckpointError(
+                f"'{path}': the tensor '{about.shown(tensor.name)}' lies outside the file, which must hold everything; export it again"
+            )
+    return found
 
 
 def session(content: bytes, path: Path, threads: int | None = None) -> InferenceSession:
@@ -132,25 +165,42 @@ def session(content: bytes, path: Path, threads: int | None = None) -> Inference
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = threads or 0
+    options.add_session_config_entry("session.load_model_format", "ONNX")  # as `metadata` read it, whatever else it may look like
     try:
         return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as problem:  # onnxruntime's errors have no class in common
-        raise CheckpointError(f"'{path}' can't be read as an ONNX file; is it torn or of another kind? ({problem})") from problem
+        raise CheckpointError(_unread(path, problem)) from problem
 
 
-def about(opened: InferenceSession, path: Path) -> tuple[dict[str, Any], list[float]]:
-    """The metadata of a file that `save` wrote, and the features of its example."""
-    found = opened.get_modelmeta().custom_metadata_map
-    if found.get("format") != FORMAT:
-        raise CheckpointError(
-            f"'{path}' is an ONNX file, but not of exported encoders ({FORMAT}); make one with `skelmm export STAGE FILE`"
-        )
+def run(opened: InferenceSession, joints: Tensor, path: str | Path) -> dict[str, np.ndarray]:
+    """All outputs by name, float32, for clips (N, M, T, V, 3). Raises `CheckpointError` where the graph takes or gives something else."""
     try:
-        told = {key: json.loads(found[key]) for key in ("modalities", "settings", "skeleton", "bodies", "classes", "versions", "example")}
-        told["data"] = json.loads(found.get("data", "{}"))
-        return {key: found[key] for key in ("role", "trained_on")} | told, told.pop("example")
-    except (KeyError, ValueError) as problem:
-        raise CheckpointError(f"'{path}' has damaged metadata ({problem}); export it again") from problem
+        found = dict(zip([o.name for o in opened.get_outputs()], opened.run(None, {"joints": joints.numpy()}), strict=True))
+    except Exception as problem:  # as above
+        raise CheckpointError(
+            f"'{path}': onnxruntime can't compute {tuple(joints.shape)} with it ({about.shown(str(problem))}); export it again"
+        ) from problem
+    for name, values in found.items():
+        if not isinstance(values, np.ndarray) or values.dtype != np.float32:
+            kind = getattr(values, "dtype", type(values).__name__)
+            raise CheckpointError(f"'{path}': the output '{about.shown(name)}' must be float32, found {kind}; export it again")
+    return found
+
+
+def _unread(path: Path, problem: Exception) -> str:
+    return f"'{path}' can't be read as an ONNX file; is it torn or of another kind? ({about.shown(str(problem))})"
+
+
+def _tensors(message: Any) -> Iterator[Any]:
+    """Every tensor that a message of ONNX holds, at any depth: of graphs in graphs, functions, sparse ones."""
+    import onnx
+
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for _, value in message.ListFields():
+        for part in [value] if hasattr(value, "ListFields") else value if hasattr(value, "add") else []:
+            yield from _tensors(part)
 
 
 def _graph(model: frozen.FromJoints, metadata: dict[str, str]) -> bytes:
@@ -181,10 +231,10 @@ def _verify(opened: InferenceSession, path: Path, model: frozen.FromJoints, exam
         for bodies in range(1, model.bodies + 1):
             joints = _random(seed, clips, bodies, frames, len(model.skeleton))
             joints[0, 1:] = 0  # nobody there
-            for (name, ours), theirs in zip(_outputs(model, joints).items(), _run(opened, joints).values(), strict=True):
+            for (name, ours), theirs in zip(_outputs(model, joints).items(), run(opened, joints, path).values(), strict=True):
                 worst = max(worst, _compare(theirs, ours, f"'{path}', {name} of random numbers {tuple(joints.shape)}"))
     for clip, features in examples:
-        found = _run(opened, torch.from_numpy(np.array(clip, np.float32))[None])["features"][0]
+        found = run(opened, torch.from_numpy(np.array(clip, np.float32))[None], path)["features"][0]
         worst = max(worst, _compare(found, features.numpy(), f"'{path}', features of a clip {clip.shape}"))
     return worst
 
@@ -203,10 +253,6 @@ def _outputs(model: frozen.FromJoints, joints: Tensor) -> dict[str, np.ndarray]:
     with torch.no_grad():
         made = model(joints)
     return {name: t.numpy() for name, t in zip(("features", "logits"), made if isinstance(made, tuple) else (made,), strict=False)}
-
-
-def _run(opened: InferenceSession, joints: Tensor) -> dict[str, np.ndarray]:
-    return dict(zip([o.name for o in opened.get_outputs()], opened.run(None, {"joints": joints.numpy()}), strict=True))
 
 
 def _random(seed: int, clips: int, bodies: int, frames: int, joints: int) -> Tensor:

@@ -16,14 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skelmm_core import batches, export, frozen, image, onnx_file, settings, skeletons
+from skelmm_core import about, batches, export, frozen, image, onnx_file, settings, skeletons
 from skelmm_core.batches import Batches
 from skelmm_core.clips import Clips
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.evaluation.features import extract, stacked
 from skelmm_core.evaluation.linear import Classifiers, logits_of
-from skelmm_core.recordings import check_words
 from skelmm_core.skeletons import Skeleton
 
 CHUNK = 64  # clips of one length that are computed at a time
@@ -43,7 +42,7 @@ class Model:
 
     def probabilities(self, joints: np.ndarray) -> np.ndarray:
         """Clips of one length, (N, M, T, V, 3) metres, or one, (M, T, V, 3) -> probabilities (N, C). Raises `DataError` for others."""
-        clips = np.asarray(joints, np.float32)
+        clips = np.array(joints, np.float32, order="C")  # a copy: what a clips file gives can't be written to, of which PyTorch warns
         clips = clips[None] if clips.ndim == 4 else clips
         if clips.ndim != 5 or clips.shape[3:] != (len(self.skeleton), 3) or clips.shape[1] > self.bodies or 0 in clips.shape[:3]:
             raise DataError(
@@ -51,34 +50,43 @@ class Model:
                 f"{self.bodies}, found {np.shape(joints)}"
             )
         with torch.inference_mode():
-            return self.logits(torch.from_numpy(np.ascontiguousarray(clips))).double().softmax(dim=1).numpy()
+            return self.logits(torch.from_numpy(clips)).double().softmax(dim=1).numpy()
 
 
 def load(path: str | Path, threads: int | None = None) -> Model:
     """The model in a .safetensors or .onnx file, on the CPU. threads: of onnxruntime; None: all. PyTorch's are as they are.
 
-    Raises `CheckpointError` for a file that holds no classes, `DataError` for names that can't be printed, and whatever `export.load` and
+    Raises `CheckpointError` for a file that holds no classes, or does not say for how many bodies, and whatever `export.load` and
     `onnx_file.load` raise.
     """
     path = Path(path)
     classifiers, branches = None, None
     if path.suffix == ".onnx":
-        session, about = onnx_file.load(path, threads)
+        session, told = onnx_file.load(path, threads)
     else:
-        branches, about, classifiers = export.load_all(path)
-    if not about.get("classes"):
+        branches, told, classifiers = export.load_all(path)
+    if not told.get("classes"):
         raise CheckpointError(
             f"'{path}' holds encoders, which give features, and no classes; export them again with classifiers: "
             f"skelmm export STAGE {path.name} --classes"
         )
-    check_words(f"'{path}'", about["data"].get("title", ""), about["data"].get("protocol", ""), about["classes"])
-    known = settings.field_types(settings.Distill)
-    s = settings.Distill(**{key: value for key, value in about["settings"].items() if key in known})
-    facts = (about["classes"], about["bodies"], s, about["data"], path.name)
-    if branches is None:
-        return Model(lambda x: torch.from_numpy(session.run(["logits"], {"joints": x.numpy()})[0]),
-                     Skeleton.from_dict(about["skeleton"]), *facts)  # fmt: skip
-    return of_branches(branches, cast(Classifiers, classifiers), *facts)
+    if branches is not None and "bodies" not in told and next(iter(branches.values())).shape.bodies == "all":
+        raise CheckpointError(
+            f"'{path}' does not say for how many bodies its data had room (the entry 'bodies'), and its encoders average empty ones in; "
+            "export it again"
+        )
+    data = {"title": "", "protocol": ""} | told.get("data", {})
+    classes, facts = told["classes"], (told.get("bodies", 2), about.settings_of(told["settings"]), data, path.name)
+    if branches is not None:
+        return of_branches(branches, cast(Classifiers, classifiers), classes, *facts)
+
+    def logits(joints: Tensor) -> Tensor:
+        found = onnx_file.run(session, joints, path)["logits"]
+        if found.shape != (len(joints), len(classes)):
+            raise CheckpointError(f"'{path}': expected logits {(len(joints), len(classes))}, found {found.shape}; export it again")
+        return torch.from_numpy(found)
+
+    return Model(logits, Skeleton.from_dict(told["skeleton"]), classes, *facts)
 
 
 def of_branches(branches: Branches, classifiers: Classifiers, classes: Sequence[str], bodies: int, s: settings.Distill,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 import warnings
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -18,6 +19,8 @@ from skelmm_core.predicting import Model
 from skelmm_core.recordings import FARTHEST
 
 BODIES = 2
+LONGEST = 3600 * 120  # frames of a window: an hour of a fast camera
+ROOM = 1 << 30  # bytes that two windows may take
 
 
 class Prediction(NamedTuple):
@@ -45,21 +48,28 @@ class Stream:
         rate: frames per second; 0: that of the clips that the model was trained on. Differences are per frame, so another rate (a warning
             says so) shows the model other velocities.
 
-    Raises: `SettingsError` for a window or hop below 1 or a negative rate; `push`: `DataError` for a frame of another shape and
-        coordinates that are infinite or absurdly far. A frame that is refused leaves the stream as it was.
+    Raises: `SettingsError` for a window or hop that is not a whole number from 1 on, a window beyond `LONGEST` or `ROOM`, a rate that is no
+        number from 0 on; `push`: `DataError` for a frame of another shape and coordinates that are infinite or absurdly far. A frame that
+        is refused leaves the stream as it was.
     """
 
     def __init__(self, model: Model, window: int, hop: int = 1, rate: float = 0.0):
         for name, value in (("window", window), ("hop", hop)):
-            if value < 1:
-                raise SettingsError(f"{name} must be 1 frame or more, found {value}")
-        if not 0 <= rate < np.inf:
-            raise SettingsError(f"rate must be frames per second, or 0 for the model's own, found {rate}")
+            if not _number(value, Integral) or value < 1:
+                raise SettingsError(f"{name} must be 1 frame or more, a whole number, found {value!r}")
+        most = min(LONGEST, ROOM // (2 * BODIES * len(model.skeleton) * 3 * 4))
+        if window > most:
+            raise SettingsError(
+                f"window must be at most {most} frames of {len(model.skeleton)} joints (an hour at 120 frames per second, and "
+                f"{ROOM >> 30} GiB for two windows), found {window}"
+            )
+        if not _number(rate, Real) or not 0 <= rate < np.inf:
+            raise SettingsError(f"rate must be frames per second, or 0 for the model's own, found {rate!r}")
         trained = float(model.data.get("frame_rate") or 0)
         if rate and trained and abs(rate / trained - 1) > 0.05:
             warnings.warn(f"'{model.name}' was trained on {trained:g} frames per second, the stream has {rate:g}", stacklevel=2)
-        self.model, self.window, self.hop, self.rate = model, window, hop, rate or trained or 30.0
-        self._buffer = np.zeros((BODIES, 2 * window, len(model.skeleton), 3), np.float32)  # each frame twice, `window` apart
+        self.model, self.window, self.hop, self.rate = model, int(window), int(hop), rate or trained or 30.0
+        self._buffer = np.zeros((BODIES, 2 * self.window, len(model.skeleton), 3), np.float32)  # each frame twice, `window` apart
         self.reset()
 
     def reset(self) -> None:
@@ -124,6 +134,10 @@ class Stream:
         self._seen = np.where(absent, np.nan, np.where(missing, self._seen, frame))
         centre = self._seen[:, self.model.skeleton.centre][:, None]  # (2, 1, 3)
         return np.where(np.isnan(centre), 0, np.where(np.isnan(self._seen), centre, self._seen))
+
+
+def _number(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 class Replay(NamedTuple):

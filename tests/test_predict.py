@@ -13,7 +13,7 @@ import torch
 from command_line import call, refused
 from little_files import folder, one_of_each_class
 
-from skelmm_core import batches, clips, export, modalities, predict_command, predicting, settings, skeletons, sources, stage_commands
+from skelmm_core import about, batches, clips, export, modalities, predict_command, predicting, settings, skeletons, sources, stage_commands
 from skelmm_core.encoder import Branches, Encoder, EncoderShape, initialise
 from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.evaluation.linear import linear_probe
@@ -210,7 +210,7 @@ def exported_with(path: Path, classes: tuple[str, ...], title: str = "clips", pr
     heads = torch.randn(2, 8, len(classes)), torch.randn(2, 1, len(classes))
     s = settings.resolve("distill", "small", frames=12, modalities="joint,bone")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "check_words", lambda *_: None)
+        patch.setattr(about, "check_words", lambda *_: None)
         export.save(path, branches, s, "student", title, 2, heads, classes, {"title": title, "protocol": protocol})
     return path
 
