@@ -222,12 +222,19 @@ class Session:
         figure.show(renderer=RENDERER)
 
     def linked(self, linked: drawing.LinkedMap, name: str) -> None:
-        """Save a linked map as the page ``<name>.html`` and show it, with all of its clips where somebody looks on beside a live kernel."""
+        """Save a linked map as the page ``<name>.html`` and show it, with all of its clips where somebody looks on beside a live kernel.
+
+        What does not fit into a notebook is left out of what is shown, not of the page, and said.
+        """
         path = linked.save(self.folder / f"{name}.html")
+        try:
+            left = linked.left_out
+        except DataError as error:  # not even one map fits
+            return self.say(f"Not shown: {error}. It is a page by itself: `{path}`.")
         display(linked)
         if interactive():
             display(linked.with_kernel())
-        self.say(f"The same as a page by itself: `{path}`.")
+        self.say(f"Left out above: {left}. Everything is in the page `{path}`." if left else f"The same as a page by itself: `{path}`.")
 
     def finish(self, headline: Mapping[str, float | str], signs: Sequence[str], **details: Any) -> Path:
         """Write ``metrics.json``: what ran, the figures that matter most, signs of failure, and `details`; show the first three.

@@ -23,7 +23,7 @@ import pytest
 from test_drawing import clip
 from test_player import moving, noisy
 
-from skelmm_core import drawing, skeletons
+from skelmm_core import drawing, modalities, skeletons
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).parents[1]
@@ -78,8 +78,8 @@ def open_page(browser):
     assert wrong == []
 
 
-def second(page) -> float:
-    return float(page.locator("output").first.text_content().split()[0])
+def second(page, player: int = 0) -> float:
+    return float(page.locator("output").nth(player).text_content().split()[0])
 
 
 def pixels(page) -> bytes:
@@ -228,6 +228,56 @@ def test_two_clips_keep_one_clock(open_page, pictures, tmp_path):
     assert "60/60, waits" in words and "46/60" in words and all(title in words for title in titles)
     assert page.locator("output").text_content() == "3.00 of 3.93 s"
     page.screenshot(path=pictures / "two_clips.png")
+
+
+def test_keys_turn_and_zoom(open_page, tmp_path):
+    page = open_page(drawing.show(clip(), "ntu25").save(tmp_path / "player.html").as_uri())
+    page.locator(".card").focus()
+    shots = [pixels(page)]
+    for key in ("Shift+ArrowRight", "Shift+ArrowDown", "PageUp"):
+        page.keyboard.press(key)
+        shots.append(pixels(page))
+    assert len(set(shots)) == 4 and second(page) == 0, "each looks different, and time stands still"
+    for key in ("PageDown", "Shift+ArrowUp", "Shift+ArrowLeft"):
+        page.keyboard.press(key)
+        shots.append(pixels(page))
+    assert shots[4:] == shots[2::-1], "and each has a way back"
+    assert "Shift and arrows: turn" in page.locator(".note").last.text_content()
+
+
+SHOWN = {3: ["joint", "motion", "bone"], 5: ["limbs", "joint", "motion", "bone", "acceleration"], 7: ["limbs", *modalities.NAMES]}
+
+
+@pytest.mark.parametrize("width", [850, 1100])
+@pytest.mark.parametrize("count", SHOWN)
+def test_panels_and_controls_are_seen_together(open_page, pictures, tmp_path, count, width):
+    front = drawing.show(noisy(2, 60), "ntu25", SHOWN[count], titles="12: wave, subject 3")
+    page = open_page(front.save(tmp_path / "player.html").as_uri(), viewport={"width": width, "height": 900})
+    page.screenshot(path=pictures / f"panels_{count}_{width}.png", full_page=True)
+    assert page.locator("canvas").bounding_box()["height"] < 650 and page.evaluate("document.documentElement.scrollHeight") < 900
+
+
+def test_words_of_narrow_panels_end_inside_them(open_page, pictures, tmp_path):
+    """Two clips by six modalities: the part in brackets is left out where it would be cut off."""
+    front = drawing.Player(noisy(2, 60), "ntu25", "all", noisy(1, 60), ["a", "b"], style="colour")
+    page = open_page("about:blank", viewport={"width": 1100, "height": 900})
+    page.evaluate(
+        "() => { const pen = CanvasRenderingContext2D.prototype, write = pen.fillText; window.words = []; pen.fillText = "
+        "function (words, x, ...rest) { window.words.push([words, x, this.textAlign === 'left' ? this.measureText(words).width : 0]);"
+        "return write.call(this, words, x, ...rest); } }"
+    )
+    page.evaluate("(html) => document.write(html)", front.html())
+    page.locator("canvas").wait_for()
+    page.screenshot(path=pictures / "narrow_panels.png", full_page=True)
+    words, wide = page.evaluate("window.words"), page.locator("canvas").bounding_box()["width"] / 4
+    told = [entry for entry in words if entry[0].startswith("0 to ")]
+    assert len(told) >= 12 and all((x + long) // wide == x // wide for _, x, long in words)
+    assert any("m/frame" in entry[0] for entry in told)
+    for look, shown in (("arrows", "0 to "), ("colour", "/s")):
+        choose(page, "as", look)
+        page.evaluate("window.words = []")
+        choose(page, "show", "motion")
+        assert any(shown in entry[0] for entry in page.evaluate("window.words")) == (look == "colour"), "wide panels have room for it"
 
 
 @pytest.mark.parametrize("skeleton", skeletons.SKELETONS.values(), ids=lambda s: s.name)

@@ -18,7 +18,7 @@ from matplotlib.colors import to_rgb
 from nbclient import NotebookClient
 
 from skelmm_core import drawing, modalities, skeletons
-from skelmm_core.drawing import explorer, maps, palette, scene
+from skelmm_core.drawing import explorer, palette, scene
 from skelmm_core.drawing.canvas import Picture
 from skelmm_core.drawing.strip import pick
 from skelmm_core.errors import DataError, SettingsError
@@ -425,7 +425,7 @@ def test_map_space_tells_class_subject_and_name():
     assert [trace.name for trace in figure.data] == ["wave", "clap"] and figure.layout.scene.aspectmode == "data"
     clap = figure.data[1]
     assert dict(zip(clap.text, clap.x, strict=True)) == {"clap<br>subject 4<br>a.mat": 0, "clap<br>subject unknown<br>c.mat": 4}
-    assert list(clap.y) == [1, 5] and list(clap.z) == [6, 8] and clap.marker.symbol in maps.SOLID
+    assert list(clap.y) == [1, 5] and list(clap.z) == [6, 8] and clap.marker.symbol == "diamond"
     assert drawing.map_space(points, {"subject": np.array([4, 5, 5])}, colour="subject").data[0].name.startswith("subject ")
     with pytest.raises(DataError, match="3 points, the colouring 'class' 2"):
         drawing.map_space(points, {"class": np.array([0, 1])})
@@ -433,6 +433,13 @@ def test_map_space_tells_class_subject_and_name():
         drawing.map_space(points, {"class": np.array([0, 1, 1])}, colour="view")
     with pytest.raises(DataError, match=r"must be \(N, 3\)"):
         drawing.map_space(points[:, :2], colourings)
+
+
+@pytest.mark.parametrize("count", [27, 60, 72])
+def test_classes_differ_in_space(count):
+    figure = drawing.map_space(np.zeros((count, 3)), {"class": np.arange(count)})
+    looks = {(trace.marker.color, trace.marker.symbol) for trace in figure.data}
+    assert len(figure.data) == len(looks) == count and {colour for colour, _ in looks} == set(palette.CLASS_COLOURS)
 
 
 def test_the_core_never_imports_drawing_libraries():

@@ -107,12 +107,38 @@ def test_chosen_clips_and_what_can_not_be():
     for chosen in ([30], [-1], [], [0.5]):
         with pytest.raises(SettingsError, match="chosen must be numbers of clips, 0 to 29"):
             drawing.browse(Many(30), chosen=chosen)
-    with pytest.raises(SettingsError, match="held must be 1"):
-        drawing.browse(Many(30), held=0)
+    for held in (0, "x", np.inf):
+        with pytest.raises(SettingsError, match="held must be 1 clip or more, found"):
+            drawing.browse(Many(30), held=held)
+    for clip, body, words in (("a", "both", "clip must be 0 to 29"), (0, 3, "body must be one of both, first, second; found 3")):
+        with pytest.raises(SettingsError, match=words):
+            drawing.check_choice(Many(30), clip, None, body)
     with pytest.raises(DataError, match="holds no clip"):
         drawing.browse(Many(0))
     with pytest.raises(DataError, match="look at their units"):
         drawing.browse(Many(3, scale=1e6)).html()
+
+
+def test_the_kernel_answers_with_the_clip_that_was_asked_for():
+    clips = Many(30)
+    front = drawing.browse(clips, held=2)
+    messenger = front.with_kernel()
+    assert f"skelmm-ask-{front.name}" in messenger.question._dom_classes and f'data-skelmm-map="{front.name}"' in front.html(heading=False)
+    for nonsense in ("x", "30 1", "-1 2"):
+        messenger.question.value = nonsense
+        assert messenger.answer.outputs == ()
+
+    def told(number: int) -> dict:
+        messenger.question.value = f"{number} 1234"
+        (answer,) = messenger.answer.outputs
+        text = answer["data"]["text/html"]
+        assert f'"{front.name}"' in text
+        return json.loads(re.search(r'"skelmm-clips", (.*)\)\);</script>$', text)[1])["detail"]
+
+    found = told(17)
+    assert found["points"] == [17] and found["player"]["clips"] == drawing.show((clips, 17)).data["clips"]
+    clips.scale = np.nan_to_num(np.inf)
+    assert told(3)["points"] == [3] and "x of joint" in told(3)["player"]["problem"], "why it can't be drawn"
 
 
 def test_clips_of_damaged_coordinates_are_not_drawn():

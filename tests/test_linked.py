@@ -18,8 +18,8 @@ from matplotlib.path import Path as Polygon
 from scipy.spatial import procrustes
 from test_drawing import clip
 
-from skelmm_core import checkpoints, drawing, skeletons
-from skelmm_core.drawing import colouring, linked, palette, player
+from skelmm_core import checkpoints, drawing, modalities, notebook, skeletons
+from skelmm_core.drawing import colouring, fitting, linked, palette, player
 from skelmm_core.encoder import Branches, Encoder, EncoderShape
 from skelmm_core.errors import CheckpointError, DataError, SettingsError
 from skelmm_core.evaluation import alignment, forming, tsne
@@ -133,25 +133,88 @@ def test_clips_in_a_page_come_in_whole_groups_of_every_class_and_are_bounded(mon
 def test_what_is_wrong_comes_early():
     place = np.array([[0.0, 0], [0.1, 0], [1, 0], [10, 0], [10.1, 0], [12, 0]])
     kinds, right = np.array([0, 0, 0, 1, 1, 1]), np.array([True, True, False, True, True, True])
-    order = linked.representatives(place, kinds, right, None, 6)
+    order = fitting.representatives(place, kinds, right, None, 6)
     assert set(order[:2]) == {1, 4}, "nearest to the middles of the classes, at 0.37 and 10.7"
     assert order[2] == 2 and sorted(order) == list(range(6))
-    assert len(linked.representatives(place, kinds, right, ring(6, 2), 4)) == 4, "a group that does not fit is left out"
-    assert linked.representatives(place, kinds, right, ring(6, 2), 3) in ([1, 2, 3], [4, 5, 0])
+    assert len(fitting.representatives(place, kinds, right, ring(6, 2), 4)) == 4, "a group that does not fit is left out"
+    assert fitting.representatives(place, kinds, right, ring(6, 2), 3) in ([1, 2, 3], [4, 5, 0])
 
 
-def test_forty_thousand_points_stay_below_five_megabytes_and_more_is_refused(monkeypatch):
-    count = 40_000
-    place, names = RANDOM.normal(size=(count, 2)), [f"S{i % 17:03}C001P{i % 40:03}R002A{i % 60:03}" for i in range(count)]
-    columns = {"class": np.arange(count) % 60, "subject": np.arange(count) % 40, "distance": RANDOM.random(count)}
-    maps = {"teacher": place, "student": place, "teacher, in training": {0: place, 9: place, 30: place}}
-    front = drawing.linked_map(maps, columns, neighbours=RANDOM.integers(0, count, (count, 5)), names=names)
+def forty_thousand(maps: int, steps: int = 1) -> drawing.LinkedMap:
+    """So many maps of 40,000 points, the second one of them formed in `steps`, with five columns."""
+    count, random = 40_000, np.random.default_rng(0)
+    place, names = random.normal(size=(count, 2)), [f"S{i % 17:03}C001P{i % 40:03}R002A{i % 60:03}" for i in range(count)]
+    columns = {name: np.arange(count) % many for name, many in (("class", 60), ("subject", 40), ("view", 3), ("correct", 2))}
+    called = ["teacher", "teacher, in training", *modalities.NAMES, "student", "student, PCA"][:maps]
+    given_maps = {name: {9 * step: place for step in range(steps)} if "in training" in name else place for name in called}
+    near = random.integers(0, count, (count, 5))
+    return drawing.linked_map(given_maps, columns | {"distance": random.random(count)}, neighbours=near, names=names)
+
+
+def shown(part: str) -> dict:
+    """What the script of a page is given."""
+    return json.loads(re.search(r"^mountMap\((.*), \"\w+\"\);$", part, re.M)[1])
+
+
+def test_forty_thousand_points_fit_a_notebook_and_what_does_not_is_named(monkeypatch, tmp_path):
     monkeypatch.setattr(linked.LinkedMap, "still", b"")
-    assert 2e6 < len(front.html()) < linked.LARGEST == 5e6
-    monkeypatch.setattr(linked, "LARGEST", 2_000_000)
-    with pytest.raises(DataError, match=r"40000 points takes \d\.\d MB with 5 maps and 3 columns, at most 2 are allowed"):
-        front.html()
-    assert len(player.script("linked.js")) < 20_100
+    front = forty_thousand(3, 3)
+    assert 2e6 < len(front.html()) < linked.LARGEST == 5e6 and front.left_out == ""
+    front = forty_thousand(10, 8)
+    whole = shown(front.save(tmp_path / "map.html").read_text())
+    assert [len(m["steps"]) for m in whole["maps"]] == [1, 8] + [1] * 8 and whole["left"] == ""
+    part = front.html()
+    kept = shown(part)
+    assert len(part) < 5e6 < (tmp_path / "map.html").stat().st_size and len(kept["maps"]) == 10
+    fewer = len(kept["maps"][1]["steps"])
+    assert 2 <= fewer < 8 and {kept["maps"][1]["labels"][end] for end in (0, -1)} == {"untrained", "epoch 63"}
+    assert front.left_out == f"{8 - fewer} of 8 steps of 'teacher, in training'"
+    assert front.left_out in kept["left"] and "save() writes holds all" in kept["left"]
+    assert len(player.script("linked.js")) < 21_500
+
+
+def test_a_notebook_says_what_it_does_not_hold_and_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setattr(linked.LinkedMap, "still", b"")
+    said, displayed = [], []
+    monkeypatch.setattr(notebook, "display", displayed.append)
+    session, front = SimpleNamespace(folder=tmp_path, say=said.append), forty_thousand(10, 8)
+    notebook.Session.linked(session, front, "map")
+    monkeypatch.setattr(linked, "LARGEST", 1_000_000)
+    notebook.Session.linked(session, front, "map")
+    monkeypatch.undo()
+    path = tmp_path / "map.html"
+    assert displayed == [front] and said[0] == f"Left out above: {front.left_out}. Everything is in the page `{path}`."
+    assert re.match(r"Not shown: a map of 40000 points takes 2\.\d MB with one map", said[1]) and str(path) in said[1]
+    assert len(shown(path.read_text())["maps"]) == 10
+
+
+def test_single_modalities_are_left_out_before_the_teacher_and_then_all_but_the_first():
+    maps_ = [{"name": n, "labels": [str(k) for k in range(m)], "steps": list(range(m))} for n, m in (
+        ("teacher", 1), ("in training", 4), ("rotation axis", 1), ("student", 1), ("joint", 1),
+    )]  # fmt: skip
+    found = [({m["name"]: m["steps"] for m in kept}, words) for kept, words in fitting.fewer(maps_)]
+    assert [kept.get("in training") for kept, _ in found] == [[0, 1, 2, 3], [0, 2, 3], [0, 3], [0, 3], [0, 3], [0, 3], None]
+    assert [sorted(kept) for kept, _ in found[3:]] == [
+        ["in training", "rotation axis", "student", "teacher"], ["in training", "student", "teacher"],
+        ["in training", "teacher"], ["teacher"],
+    ]  # fmt: skip
+    assert [words for _, words in found[:2]] == ["", "1 of 4 steps of 'in training'"]
+    assert found[4][1] == "the maps 'rotation axis', 'joint'; 2 of 4 steps of 'in training'"
+
+
+def test_clips_give_way_down_to_a_few_and_a_map_that_is_too_large_is_refused(monkeypatch):
+    clips, index, near = Many(40), np.arange(40), ring(40)
+    places = {"teacher": {k: RANDOM.normal(size=(40, 2)) for k in range(12)}}
+    front = drawing.linked_map(places, {"class": clips.labels}, (clips, index), near, held=24)
+    bare, one = len(front._part(front.data | fitting.first(front.data, 0))), int(fitting.sizes(front.data).max())
+    monkeypatch.setattr(linked, "LEAST", 5 * one)
+    for room, fewest_steps, most_steps, fewest, most in ((12 * one, 12, 12, 11, 23), (5 * one - 900, 2, 11, 5, 6), (one, 12, 12, 1, 1)):
+        part = front.html(most=bare + room)
+        data = shown(part)
+        assert len(part) <= bare + room and fewest <= len(data["stored"]) == len(data["player"]["clips"]) <= most
+        assert fewest_steps <= len(data["maps"][0]["steps"]) <= most_steps
+    with pytest.raises(DataError, match=r"40 points takes 0\.\d MB with one map and 1 columns, at most 0\.02 are allowed in a notebook"):
+        front.html(most=20_000)
 
 
 def test_wide_numbers_where_two_bytes_are_too_few():

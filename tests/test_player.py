@@ -40,9 +40,9 @@ def moving(skeleton, bodies: int = 2, frames: int = 40, noise: float = 0.004, se
     return joints.astype(np.float32)
 
 
-def noisy(bodies: int, frames: int) -> np.ndarray:
+def noisy(bodies: int, frames: int, noise: float = 0.006) -> np.ndarray:
     joints = clip(bodies=bodies, frames=frames)
-    return joints + np.random.default_rng(0).normal(0, 0.006, joints.shape).astype(np.float32) * (joints != 0)
+    return joints + np.random.default_rng(0).normal(0, noise, joints.shape).astype(np.float32) * (joints != 0)
 
 
 def unpacked(content: bytes, shape: tuple[int, ...], step: float, axes: int) -> np.ndarray:
@@ -191,6 +191,20 @@ def test_arrows_of_a_second_clip_are_per_second(javascript):
     assert front.data["clock"] == 1 and drawing.show(fast, "ntu25", other=fast).data["clock"] == 30
 
 
+@pytest.mark.parametrize("width", [336, 826, 1076, 1400])
+def test_panels_fill_rows_of_a_bounded_height(javascript, width):
+    for paired in (False, True):
+        for count in range(2, 15, 2) if paired else range(2, 9):
+            columns, high = javascript(f"grid({count}, {width}, {json.dumps(paired)})")
+            rows = -(-count // columns)
+            assert columns == 1 or width / columns >= 215
+            assert rows * high <= max(645, 200 * rows) and high >= 200
+            assert not paired or columns == 1 or columns % 2 == 0, "two clips stay beside each other"
+    found = [javascript(f"grid({count}, {width})")[0] for count in (3, 5, 6, 7)]
+    assert found == {336: [1, 1, 1, 1], 826: [3, 3, 3, 3], 1076: [3, 3, 3, 4], 1400: [3, 3, 3, 4]}[width]
+    assert javascript(f"grid(1, {width})") == [1, round(min(max(0.62 * width, 200), 480))]
+
+
 # --- what is saved --------------------------------------------------------------------------------------------------
 
 
@@ -199,6 +213,35 @@ def test_a_saved_clip_is_below_100_kb(bodies, frames, modality):
     bundle = drawing.show(noisy(bodies, frames), "ntu25", modality, titles="wave")._repr_mimebundle_()
     assert len(json.dumps(bundle)) < 100_000
     assert len(player.script()) < 25_000
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.02])
+@pytest.mark.parametrize("make", [noisy, lambda bodies, frames, noise: moving(skeletons.NTU25, bodies, frames, noise)])
+def test_two_bodies_for_ten_seconds_are_below_100_kb_too(make, noise):
+    """Whatever the noise; 150 frames are whole, and rounding stays below a tenth of the noise."""
+    for frames in (150, 300):
+        joints = make(2, frames, noise)
+        front = drawing.show(joints, "ntu25", titles="wave")
+        (data,) = front.data["clips"]
+        assert len(json.dumps(front._repr_mimebundle_())) < 100_000
+        assert data["frames"] == 150 if frames == 150 else 150 < data["frames"] < 300
+        assert front.data["notes"] == ([] if frames == 150 else [f"shown: 0.00 to {(data['frames'] - 1) / 30:.2f} s of 9.97 s"])
+        assert data["step"] < max(noise / 10, packing.COARSEST)
+        np.testing.assert_allclose(shown(front), scene.bodies(joints[:, : data["frames"]], "ntu25"), atol=data["step"] / 2 * 1.001)
+    whole = drawing.Player(make(2, 300, noise), "ntu25", span=(0, 9.97)).data["clips"][0]
+    assert whole["frames"] == 300, "what is asked for is not cut"
+
+
+def test_a_body_that_comes_after_the_cut_is_not_there():
+    joints = moving(skeletons.NTU25, 3, 300)
+    joints[2, :290] = 0
+    joints = joints[[0, 2, 1]]
+    joints[2] = 0
+    front = drawing.show(joints, "ntu25")
+    assert front.data["clips"][0]["bodies"] == 2 and front.html()
+    joints = np.concatenate([moving(skeletons.HDM05, 1, 300), moving(skeletons.HDM05, 1, 300) * (np.arange(300) > 270)[:, None, None]])
+    front = drawing.show(joints, "hdm05")
+    assert front.data["clips"][0]["bodies"] == 1 and front.data["clips"][0]["frames"] < 270 and front.html()
 
 
 def test_six_modalities_cost_no_more_than_one():
@@ -311,17 +354,47 @@ def test_the_body_that_is_asked_for():
     ("options", "message"),
     [
         ({"modality": "motoin"}, "did you mean 'motion'"),
-        ({"modality": []}, "unknown modality ''"),
-        ({"style": "color"}, "did you mean 'colour'"),
-        ({"speed": 0}, "speed must be above 0"),
-        ({"trails": -1}, "trails seconds from 0 on"),
-        ({"frame_rate": 0}, "frame_rate must be above 0"),
+        ({"modality": []}, "modality must be one of .*; found ''$"),
+        ({"modality": "speed"}, r"modality must be one of all, limbs, joint, [a-z_, ]*; found 'speed'$"),
+        ({"modality": ["all", "joint"]}, "found 'all'$"),
+        ({"modality": 5}, "found 5$"),
+        ({"style": "color"}, "style must be one of arrows, colour; found 'color'; did you mean 'colour'"),
+        ({"body": 3}, "body must be one of both, first, second; found 3$"),
+        ({"titles": 5}, "titles must be words, found 5$"),
+        ({"speed": 0}, "speed must be above 0 up to 10 times real time, found 0$"),
+        ({"speed": 10.5}, "speed must be above 0 up to 10 times real time, found 10.5$"),
+        ({"speed": "x"}, "speed must be .*, found 'x'$"),
+        ({"speed": True}, "speed must be .*, found True$"),
+        ({"turn": np.nan}, "turn must be degrees, found nan$"),
+        ({"turn": "a"}, "turn must be degrees, found 'a'$"),
+        ({"trails": -1}, "trails must be seconds from 0 on, found -1$"),
+        ({"trails": np.inf}, "trails must be seconds from 0 on, found inf$"),
+        ({"frame_rate": 0}, "frame_rate must be above 0 frames per second, found 0$"),
+        ({"frame_rate": "x"}, "frame_rate must be above 0 frames per second, found 'x'$"),
+        ({"span": (0,)}, r"span must be two seconds in order within 0 to 1\.97, the clip's; found \(0,\)$"),
+        ({"span": ("a", 1)}, "span must be .* found 'a'$"),
+        ({"span": (1, 0.5)}, r"span must be .* found \(1, 0\.5\)$"),
         ({"skeleton": "ntu26"}, "did you mean 'ntu25'"),
     ],
 )
 def test_what_cannot_be_is_refused(options, message):
     with pytest.raises(SettingsError, match=message):
         drawing.Player(clip(), **({"skeleton": "ntu25"} | options))
+
+
+@pytest.mark.parametrize("given", ["x", None, [[1], [2, 3]], np.array(["a"])], ids=str)
+def test_what_is_no_clip_is_refused(given):
+    with pytest.raises(DataError, match=r"a clip to show must be a Recording, numbers .*; found ('x'|None|a list|a ndarray)$"):
+        drawing.show(given)
+    with pytest.raises(SettingsError, match="the clips of the file; found 'a'"):
+        drawing.show((few_clips(), "a"))
+    with pytest.raises(SettingsError, match=r"must be \(open clips, number\), found \(int, int, int\)"):
+        drawing.show((1, 2, 3))
+
+
+def test_whole_numbers_of_numpy_are_numbers():
+    front = drawing.Player(clip(), "ntu25", speed=np.float32(2), turn=np.int64(40), frame_rate=np.float64(25))
+    assert json.loads(json.dumps(front.data))["speed"] == 2 and front.data["turn"] == 40 and front.data["clips"][0]["rate"] == 25
 
 
 def test_modalities_without_a_meaning_and_unknown_joints_are_refused():

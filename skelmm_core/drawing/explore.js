@@ -19,8 +19,8 @@ const CLIPS_STYLE = `${STYLE}
 .filters { display: flex; flex-wrap: wrap; gap: 6px 14px; align-items: center } select { max-width: 200px }
 input[type=number], input[type=search] { font: inherit; border: 1px solid #bbb; border-radius: 4px; padding: 2px 4px; flex: none }
 input[type=number] { width: 64px } .count { margin: 8px 0 4px; font-weight: 600 }
-.both { display: flex; flex-wrap: wrap; gap: 12px } .list { flex: 1 1 300px; min-width: 0; max-height: 470px; overflow: auto;
-  border: 1px solid #ddd; border-radius: 4px } .stage { flex: 3 1 420px; min-width: 0 }
+.both { display: flex; flex-wrap: wrap; gap: 12px } .list { flex: 1 1 240px; min-width: 0; max-height: 470px; overflow: auto;
+  border: 1px solid #ddd; border-radius: 4px } .stage { flex: 3 1 400px; min-width: 0 }
 .row { display: flex; gap: 8px; width: 100%; box-sizing: border-box; text-align: left; border: 0; border-bottom: 1px solid #eee; border-radius: 0;
   background: none; padding: 3px 8px; cursor: pointer } .row b { font-weight: 600 } .row span { flex: 1; overflow-wrap: anywhere }
 .row i { all: unset; color: #555; font-size: 12px; white-space: nowrap } .row.far { color: #767676 } .row.far i { color: #767676 }
@@ -30,11 +30,12 @@ input[type=number] { width: 64px } .count { margin: 8px 0 4px; font-weight: 600 
 const STEP = 100; // rows that are listed at a time
 
 function mountClips(data, id) {
-  for (const host of document.querySelectorAll(`[data-skelmm-clips="${id}"]`)) if (!host.shadowRoot) clipList(host, data);
+  for (const host of document.querySelectorAll(`[data-skelmm-clips="${id}"]`)) if (!host.shadowRoot) clipList(host, data, id);
 }
 
-function clipList(host, data) {
-  const root = host.attachShadow({ mode: "open" }), held = Object.keys(data.stored).length, many = data.numbers.length;
+function clipList(host, data, id) {
+  const root = host.attachShadow({ mode: "open" }), many = data.numbers.length, held = Object.keys(data.stored).length;
+  const ask = () => document.querySelector(`.skelmm-ask-${id} input`); // there while a kernel listens (linked.py)
   const clips = (n) => `${n} clip${n === 1 ? "" : "s"}`;
   const shortest = data.frames.reduce((a, b) => Math.min(a, b)), longest = data.frames.reduce((a, b) => Math.max(a, b));
 
@@ -62,10 +63,10 @@ function clipList(host, data) {
   const both = add(card, "div", { class: "both" }), list = add(both, "div", { class: "list" }), stage = add(both, "div", { class: "stage" });
   const parts = [];
   if (many < data.total) parts.push(`Listed: ${many} of the file's ${data.total} clips, taken in turn from the classes.`);
-  if (held < many) parts.push(`Of these, ${held} are packed into this page and play here (▶), taken in turn from the classes; the others, in grey, play in a live notebook.`);
+  if (held < many) parts.push(`Of these, ${held} are packed into this page and play here (▶), taken in turn from the classes; the others, in grey, play where a kernel runs.`);
   add(card, "div", { class: "note" }, parts.join(" "));
 
-  let rows = [], shown = 0, chosen = -1;
+  let rows = [], shown = 0, chosen = -1, waiting = "";
   const asked = () => ({
     ...Object.fromEntries(Object.entries(selects).map(([name, select]) => [name, select.value])),
     from: from.value === "" ? -Infinity : +from.value, to: to.value === "" ? Infinity : +to.value,
@@ -100,15 +101,40 @@ function clipList(host, data) {
   function choose(row) {
     chosen = row;
     for (const button of list.querySelectorAll(".row")) button.setAttribute("aria-pressed", +button.dataset.row === row);
-    stage.textContent = "";
-    const place = data.stored[data.numbers[row]];
-    if (place === undefined) {
-      const words = `Clip ${data.numbers[row]} is not in this page. In a live notebook it plays by drawing.show((clips, ${data.numbers[row]})).`;
-      return add(stage, "div", { class: "empty" }, words);
+    const number = data.numbers[row], place = data.stored[number], kernel = ask();
+    if (place !== undefined) present(data.player.clips[place], data.notes[place]);
+    else if (kernel) {
+      say("asking the kernel for this clip …");
+      const asked = (waiting = kernel.value = `${number} ${Date.now()}`);
+      kernel.dispatchEvent(new Event("input", { bubbles: true }));
+      setTimeout(() => { if (waiting === asked) say("The kernel does not answer: run the cell again."); }, 15000);
+    } else {
+      const live = `it plays by drawing.show((clips, ${number})), and here once a cell has shown the with_kernel() of this list.`;
+      say(`Clip ${number} is not in this page. In a live notebook ${live}`);
     }
-    const clip = data.player.clips[place], note = data.notes[place];
+    const { top, bottom } = stage.getBoundingClientRect();
+    if (top > innerHeight - 150 || bottom < 150) stage.scrollIntoView({ block: "nearest" }); // where it stands under the list
+  }
+  function say(words) {
+    waiting = "";
+    stage.textContent = "";
+    add(stage, "div", { class: "empty" }, words);
+  }
+  function present(clip, note) {
+    stage.textContent = waiting = "";
     play(add(stage, "div"), { ...data.player, clips: [clip], title: clip.title, heading: clip.title, notes: note ? [note] : [] });
   }
+  host.addEventListener("skelmm-clips", ({ detail: { points: [number], player } }) => { // the kernel's answer
+    const row = data.numbers.indexOf(number);
+    if (player.clips) {
+      data.stored[number] = data.player.clips.push(player.clips[0]) - 1;
+      data.notes[data.stored[number]] = player.notes[0];
+      for (const button of list.querySelectorAll(`[data-row="${row}"]`)) button.classList.remove("far");
+    }
+    if (row !== chosen) return;
+    if (player.clips) choose(row);
+    else say(player.problem);
+  });
 
   for (const select of [...Object.values(selects), order]) select.onchange = filter;
   for (const input of [from, to, search]) input.oninput = filter;
@@ -122,7 +148,9 @@ function clipList(host, data) {
     playable.checked = false;
     filter();
   };
-  card.addEventListener("keydown", (event) => event.stopPropagation()); // JupyterLab's shortcuts leave its keys alone
-  add(stage, "div", { class: "empty" }, "Choose a clip: it plays here.");
+  card.addEventListener("keydown", (event) => { // JupyterLab's shortcuts leave its keys alone; what saves or copies goes on
+    if (!event.ctrlKey && !event.metaKey && !event.altKey) event.stopPropagation();
+  });
+  say("Choose a clip: it plays here.");
   filter();
 }

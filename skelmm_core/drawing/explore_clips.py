@@ -4,7 +4,7 @@ One element with one file of plain JavaScript (``explore.js``) and the player's;
 notebook, in the HTML that nbconvert makes of it, and from a file with the network off.
 
 All clips are listed, as far as there is room for their names; those that play are packed into the page, so they are few, taken in turn from
-the classes. The element says how many, and how to see the others.
+the classes. The element says how many, and how to see the others; where a kernel runs, it fetches them (`Browser.with_kernel`).
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
 from skelmm_core import html
-from skelmm_core.drawing import maps, packing, player
+from skelmm_core.drawing import choices, maps, packing, player
 from skelmm_core.drawing.explorer import shortlist
+from skelmm_core.drawing.linked import Messenger
 from skelmm_core.drawing.player import Player
 from skelmm_core.drawing.sheet import class_sheet
 from skelmm_core.errors import DataError, SettingsError
@@ -36,7 +38,7 @@ COLUMNS = (("subject", "subjects"), ("view", "views"), ("setup", "setups"), ("re
 
 
 class Browser:
-    """What `browse` gives: shows itself as the last line of a cell; `save` writes a page."""
+    """What `browse` gives: shows itself as the last line of a cell; `save` writes a page, `with_kernel` fetches clips."""
 
     def __init__(self, clips: Any, chosen: Sequence[int] | np.ndarray | None = None, held: int = HELD, title: str = ""):
         count = len(clips.labels)
@@ -44,10 +46,9 @@ class Browser:
             raise DataError("nothing to look through: the file holds no clip")
         if chosen is not None:
             chosen = np.unique(np.asarray(chosen))
-            if not len(chosen) or chosen.dtype.kind not in "iu" or not 0 <= chosen[0] <= chosen[-1] < count:
+            if not chosen.size or chosen.dtype.kind not in "iu" or not 0 <= chosen[0] <= chosen[-1] < count:
                 raise SettingsError(f"chosen must be numbers of clips, 0 to {count - 1}, at least one; found {chosen.tolist()[:5]}")
-        if held < 1:
-            raise SettingsError(f"held must be 1 clip or more, found {held}")
+        held = int(choices.number("held", held, "1 clip or more", least=1))
         self.clips, self.title = clips, title or getattr(clips, "title", "")
         self.listed = np.arange(count) if chosen is None else chosen
         self.names = [" ".join(clips.names[int(i)].split()) for i in self.listed]
@@ -102,17 +103,47 @@ class Browser:
         return {"name": name, "words": [[kind, maps.word(name, kind, class_names)] for kind in kinds], "values": values.tolist()}
 
     @cached_property
+    def _text(self) -> str:
+        return player.text(self.data)
+
+    @cached_property
+    def name(self) -> str:
+        """What the page's element is called, by its content."""
+        return hashlib.sha256(self._text.encode()).hexdigest()[:12]
+
+    # What a `Messenger` asks for; its answer goes to the element with this name as `data-skelmm-map`.
+
+    @property
+    def count(self) -> int:
+        return len(self.clips.labels)
+
+    def beside(self, number: int) -> list[int]:
+        """The clips that are fetched with clip `number`: itself."""
+        return [number]
+
+    def _player(self, numbers: Sequence[int]) -> Any:
+        """Something with `data`: what the script is given of a clip, or, of one that can't be drawn, why."""
+        (number,) = numbers
+        try:
+            return Player((self.clips, number))
+        except DataError as error:
+            return SimpleNamespace(data={"problem": str(error)})
+
+    def with_kernel(self) -> Messenger:
+        """A widget without a face, to be shown beside the list: while it is there and its kernel runs, every clip plays."""
+        return Messenger(self)
+
+    @cached_property
     def still(self) -> bytes:
         """Film strips of some clips as PNG, for readers that run no script."""
         return packing.still([class_sheet(self.clips, [self.held[k] for k in spread(self.clips.labels[self.held], STILLS)])])
 
     def html(self, heading: bool = True) -> str:
         """The list as a part of a page: an element with a picture, and the script that puts the list in its place."""
-        data = player.text(self.data if heading else self.data | {"heading": ""})
-        name = hashlib.sha256(data.encode()).hexdigest()[:12]
+        data, name = self._text if heading else player.text(self.data | {"heading": ""}), self.name
         image, words = base64.b64encode(self.still).decode(), escape(repr(self)).replace("$", "&#36;")
         return (
-            f'<div data-skelmm-clips="{name}"><img alt="{words}" src="data:image/png;base64,{image}">'
+            f'<div data-skelmm-clips="{name}" data-skelmm-map="{name}"><img alt="{words}" src="data:image/png;base64,{image}">'
             "<p>Some of the clips; the list in its place needs JavaScript and, in JupyterLab, a notebook that is trusted.</p></div>"
             f'<script>(() => {{\n{player.script()}\n{player.script("explore.js")}\nmountClips({data}, "{name}");\n}})();</script>'
         )
@@ -134,7 +165,8 @@ class Browser:
 def browse(clips: Any, chosen: Sequence[int] | np.ndarray | None = None, held: int = HELD, title: str = "") -> Browser:
     """The clips of a file to filter, search and play, in a saved notebook too; what draws any clip of it in a live one is `explore`.
 
-    Less than 1.5 MB are saved: names and columns of all clips (of a large file, of some), and some clips that play.
+    Less than 1.5 MB are saved: names and columns of all clips (of a large file, of some), and some clips that play. In a live notebook
+    ``front = drawing.browse(clips)``, ``display(front, front.with_kernel())`` lets all of them play.
 
     Args:
         clips: an open `Clips`.

@@ -8,10 +8,10 @@ import ipywidgets as widgets
 import numpy as np
 
 from skelmm_core import modalities
-from skelmm_core.drawing import palette, scene
+from skelmm_core.drawing import choices, palette, scene
 from skelmm_core.drawing.player import Player, panels
 from skelmm_core.drawing.shot import BODIES, describe
-from skelmm_core.errors import SettingsError, nearest
+from skelmm_core.errors import SettingsError
 
 NONE, LIMBS, ALL = "nothing", "limbs only", "all beside each other"
 
@@ -85,11 +85,9 @@ def explore(
 
 def check_choice(clips: Any, clip: int, modality: str | None, body: str) -> None:
     """Raises `SettingsError` for what `explore` could not show first: a clip, modality or body that is not there."""
-    if not 0 <= clip < len(clips.labels):
-        raise SettingsError(f"clip must be 0 to {len(clips.labels) - 1}, the clips of the file; found {clip}")
+    choices.place("clip", clip, len(clips.labels), "the clips of the file")
     panels(modality, clips.skeleton)
-    if body not in BODIES:
-        raise SettingsError(f"body must be {', '.join(BODIES)}; found '{body}'{nearest(body, BODIES)}")
+    choices.one_of("body", body, BODIES)
     if body == BODIES[2] and scene.body_count(clips[clip]) < 2:
         raise SettingsError(f"body={body}, but clip {clip} shows one body; choose another clip or body={BODIES[0]}")
 

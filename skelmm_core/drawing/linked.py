@@ -7,13 +7,15 @@ What is saved of each point is its place on every map (two whole numbers of two 
 neighbours and its name. Clips are larger (8 kB for 100 frames of one body): a page holds some of them whole groups at a time, a clip with
 all its neighbours, so that what is ringed on the map plays beside them without a kernel; the clip in the middle of each class and a clip
 that was taken for another class come first. All others are fetched where a kernel runs (`LinkedMap.with_kernel`).
+
+A notebook holds at most `LARGEST` bytes of a map: steps and maps that do not fit are left out, which the map says (`fitting`). The page
+that `save` writes holds all of them.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from html import escape
@@ -24,13 +26,15 @@ import ipywidgets as widgets
 import numpy as np
 
 from skelmm_core import html
-from skelmm_core.drawing import colouring, maps, packing, palette, player
+from skelmm_core.drawing import colouring, fitting, maps, packing, palette, player
 from skelmm_core.drawing.player import Player
 from skelmm_core.errors import DataError, SettingsError
 
 HELD = 60  # clips that a page holds unless told otherwise
 HEAVY = 1_500_000  # bytes of clips in a page
-LARGEST = 5_000_000  # bytes of a page
+LEAST = 300_000  # bytes of clips for which maps are left out rather
+LARGEST = 5_000_000  # bytes of a map in a notebook
+PAGE = 100_000_000  # bytes of a page by itself
 GRID = 65535  # steps of a map's side
 FACES = 5  # neighbours that play beside a clip
 
@@ -67,7 +71,7 @@ def linked_map(
         held: most clips in a page.
 
     Raises:
-        DataError: lengths or shapes that differ, places that aren't finite, numbers outside of what is there, a page above `LARGEST`.
+        DataError: lengths or shapes that differ, places that aren't finite, numbers outside of what is there.
     """
     return LinkedMap(points, columns, clips, neighbours, names, class_names, units, title, nearest_in, held)
 
@@ -105,7 +109,7 @@ class LinkedMap:
 
     @cached_property
     def data(self) -> dict[str, Any]:
-        """What the script is given, as plain JSON values."""
+        """What the script is given of a page that holds everything, as plain JSON values."""
         wide = 2 if self.count < GRID else 4
         shapes = {e["shape"] for c in self.columns for e in c.get("entries", ())}
         near, whole = self.neighbours, np.uint16 if wide == 2 else np.uint32
@@ -116,21 +120,21 @@ class LinkedMap:
             "nearest": None if near is None else colouring.packed(np.where(near < 0, np.iinfo(whole).max, near), whole),
             "words": f"Nearest in {self.nearest_in}." if self.nearest_in else "",
             "ramp": colouring.RAMP, "grey": palette.UNKNOWN, "shapes": {s: colouring.shape(s) for s in sorted(shapes)},
-            "stored": {}, "player": None,
+            "left": "", "stored": {}, "player": None,
         }  # fmt: skip
-        return data if self.clips is None else data | self._stored(LARGEST - len(json.dumps(data)) - 200_000)
+        return data if self.clips is None else data | self._stored
 
-    def _stored(self, room: int) -> dict[str, Any]:
-        """The clips that the page holds, in at most `room` bytes: point -> number in the player's data, and these data."""
+    @cached_property
+    def _stored(self) -> dict[str, Any]:
+        """The clips that the page holds, in at most `HEAVY` bytes: point -> number in the player's data, and these data."""
         kinds = next((v for v in self.values.values() if v.dtype.kind != "f"), np.zeros(self.count, int))
         right = np.asarray(self.values.get("correct", np.ones(self.count)), bool)
-        chosen = representatives(self._last, np.unique(kinds, return_inverse=True)[1].reshape(-1), right, self.neighbours, self.held)
+        kinds = np.unique(kinds, return_inverse=True)[1].reshape(-1)
+        chosen = fitting.representatives(self._last, kinds, right, self.neighbours, self.held)
         if not chosen:
             return {"player": {}}  # all are fetched
-        data = self._player(chosen).data
-        sizes = np.cumsum([len(json.dumps(clip)) for clip in data["clips"]])
-        kept = int(np.searchsorted(sizes, max(min(room, HEAVY), 0), side="right"))
-        return {"stored": {str(point): k for k, point in enumerate(chosen[:kept])}, "player": data | {"clips": data["clips"][:kept]}}
+        clips = {"stored": {str(point): k for k, point in enumerate(chosen)}, "player": self._player(chosen).data}
+        return fitting.first(clips, HEAVY)
 
     def beside(self, point: int) -> list[int]:
         """A point and its neighbours, nearest first."""
@@ -160,30 +164,50 @@ class LinkedMap:
         """What the page's element is called, by its content."""
         return hashlib.sha256(self._text.encode()).hexdigest()[:12]
 
-    def html(self, heading: bool = True) -> str:
-        """The map as a part of a page: an element with a picture of it, and the script that puts the map in its place."""
-        data = self._text if heading else player.text(self.data | {"heading": ""})
-        image, text = base64.b64encode(self.still).decode(), escape(repr(self)).replace("$", "&#36;")
-        scripts = f"{player.script()}\n{player.script('linked.js')}"
-        part = (
-            f'<div data-skelmm-map="{self.name}"><img alt="{text}" src="data:image/png;base64,{image}">'
-            "<p>A picture; the map in its place needs JavaScript and, in JupyterLab, a notebook that is trusted.</p></div>"
-            f'<script>(() => {{\n{scripts}\nmountMap({data}, "{self.name}");\n}})();</script>'
+    def html(self, heading: bool = True, most: int = LARGEST) -> str:
+        """The map as a part of a page: an element with a picture of it, and the script that puts the map in its place.
+
+        most: bytes that it may take; what does not fit is left out (`left_out`). Raises `DataError` if not even the first map fits.
+        """
+        return self._part(self._fitted(most)[0] | ({} if heading else {"heading": ""}))
+
+    @property
+    def left_out(self) -> str:
+        """What a notebook does not hold of the map, in words; "": nothing. Raises `DataError` if not even the first map fits."""
+        return self._fitted(LARGEST)[1]
+
+    def _fitted(self, most: int) -> tuple[dict[str, Any], str]:
+        """`data` whose part takes at most `most` bytes, and what was left out: clips beyond `LEAST` first, then steps, then maps."""
+        clips = {key: self.data[key] for key in ("stored", "player")}
+        where = " The page that save() writes holds all." if most < PAGE else ""
+        for least in (min(LEAST, int(fitting.sizes(clips).sum())), 0):
+            for kept, words in fitting.fewer(self.data["maps"]):
+                left = f"Left out, to stay below {most / 1e6:g} MB: {words}.{where}" if words else ""
+                data = self.data | {"maps": kept, "left": left} | fitting.first(clips, 0)
+                room = most - len(self._part(data))
+                if room >= least:
+                    return data | fitting.first(clips, room), words
+        raise DataError(
+            f"a map of {self.count} points takes {(most - room) / 1e6:.1f} MB with one map and {len(self.columns)} columns, at most "
+            f"{most / 1e6:g} are allowed in a {'notebook' if most < PAGE else 'page'}; give fewer points or columns, or shorter names"
+            + (", or save() it as a page by itself" if most < PAGE else "")
         )
-        if len(part) > LARGEST:
-            steps = sum(len(steps) for _, steps in self.maps)
-            raise DataError(
-                f"a map of {self.count} points takes {len(part) / 1e6:.1f} MB with {steps} maps and {len(self.columns)} columns, at most "
-                f"{LARGEST / 1e6:g} are allowed in a notebook; give fewer points, maps or steps, or shorter names"
-            )
-        return part
+
+    def _part(self, data: dict[str, Any]) -> str:
+        image, words = base64.b64encode(self.still).decode(), escape(repr(self)).replace("$", "&#36;")
+        return (
+            f'<div data-skelmm-map="{self.name}"><img alt="{words}" src="data:image/png;base64,{image}">'
+            "<p>A picture; the map in its place needs JavaScript and, in JupyterLab, a notebook that is trusted.</p></div>"
+            f"<script>(() => {{\n{player.script()}\n{player.script('linked.js')}\n"
+            f'mountMap({player.text(data)}, "{self.name}");\n}})();</script>'
+        )
 
     def save(self, path: str | Path) -> Path:
-        """Write a page that works by itself, without a network; makes parent folders and returns the path.
+        """Write a page that works by itself, without a network, of up to `PAGE` bytes; makes parent folders and returns the path.
 
         Raises `SettingsError` for a path that doesn't end in `.html`, `DataError` for a full or read-only disk.
         """
-        return html.save(path, "a map", self.title or "Map", self.html(heading=False))
+        return html.save(path, "a map", self.title or "Map", self.html(heading=False, most=PAGE))
 
     def with_kernel(self) -> Messenger:
         """A widget without a face, to be shown beside the map: while it is there and its kernel runs, every point's clip plays."""
@@ -197,29 +221,6 @@ class LinkedMap:
     def __repr__(self) -> str:
         shown = ", ".join(name if len(steps) == 1 else f"{name} in {len(steps)} steps" for name, steps in self.maps)
         return f"Map of {self.count} clips: {shown}; colours: {', '.join(column['name'] for column in self.columns)}"
-
-
-def representatives(place: np.ndarray, kinds: np.ndarray, right: np.ndarray, neighbours: np.ndarray | None, most: int) -> list[int]:
-    """Points whose clips a page holds, at most `most`, whole groups first: a point with all its neighbours.
-
-    In turn: of every kind the point nearest to the kind's middle on the map; of every kind one that is not `right`; the second of each;
-    then any. place: (N, 2); kinds: (N,) numbers from 0 on; right: (N,) truth values; neighbours: (N, k), -1 for none.
-    """
-    middles = np.stack([place[kinds == kind].mean(0) for kind in range(kinds.max() + 1)])  # (C, 2)
-    far = np.linalg.norm(place - middles[kinds], axis=1)
-    turns = np.empty((2, len(place)), int)  # of each point among those of its kind, and among those of its kind that are not right
-    for turn, order in zip(turns, (np.lexsort((far, kinds)), np.lexsort((far, right, kinds))), strict=True):
-        turn[order] = np.arange(len(place)) - np.searchsorted(kinds[order], kinds[order])
-    turn = np.minimum(2 * turns[0], np.where(right, 2 * len(place), 2 * turns[1] + 1))
-    chosen: dict[int, None] = {}
-    for point in np.lexsort((far, turn)):
-        group = [int(point), *([] if neighbours is None else (int(n) for n in neighbours[point] if n >= 0))]
-        new = [n for n in group if n not in chosen]
-        if len(chosen) + len(new) <= most:
-            chosen.update(dict.fromkeys(new))
-        if len(chosen) >= most:
-            break
-    return list(chosen)
 
 
 class Messenger(widgets.VBox):

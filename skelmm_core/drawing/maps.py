@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,7 +14,8 @@ from skelmm_core.drawing import palette
 from skelmm_core.drawing.canvas import Picture, picture
 from skelmm_core.errors import DataError
 
-SOLID = ("circle", "square", "diamond", "cross", "x")  # the symbols that plotly has in three dimensions
+# The symbols that plotly has in three dimensions, in the order of `palette.MARKERS`; open ones in the places of those that it hasn't.
+IN_SPACE = ("circle", "square", "circle-open", "diamond", "square-open", "cross", "x", "diamond-open")
 LAYERS = 12  # in which the points of a map are drawn, each with points of all values; fewer where there are many values
 GROUPS = 240  # that points are drawn in at most, values times layers
 
@@ -72,6 +74,8 @@ def map_space(
 ) -> go.Figure:
     """A map in three dimensions, by plotly: drag to turn it, hover for class, subject, view and name, click in the legend to hide a group.
 
+    Nine colours and plotly's eight symbols tell 72 classes apart; of more, some look alike.
+
     Args:
         points: (N, 3), such as principal components; one unit is as long on every axis.
         colourings: (N,) whole numbers by "class", "subject", "view": all are shown on hover.
@@ -87,12 +91,13 @@ def map_space(
     lines += [] if names is None else [list(names)]
     text = ["<br>".join(row) for row in zip(*lines, strict=True)]
     numbers = np.asarray(colourings[colour])
+    shapes = dict(zip((name for _, name in palette.MARKERS), itertools.cycle(IN_SPACE)))
     figure, place = go.Figure(), np.round(np.asarray(points), 3).astype(np.float32)
     for number, (shade, _, symbol) in styles(colour, np.unique(numbers)).items():
         rows = np.flatnonzero(numbers == number)
         figure.add_trace(go.Scatter3d(
             x=place[rows, 0], y=place[rows, 1], z=place[rows, 2], mode="markers", name=word(colour, number, class_names),
-            marker={"color": shade, "symbol": symbol if symbol in SOLID else "circle", "size": 3},
+            marker={"color": shade, "symbol": shapes[symbol], "size": 3},
             text=[text[i] for i in rows], hovertemplate="%{text}<extra></extra>",
         ))  # fmt: skip
     axis = {"title": {"text": ""}, "showticklabels": False, "showspikes": False}

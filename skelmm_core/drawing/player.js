@@ -87,6 +87,20 @@ function vectors(clip, points, name, scale, ratio = 1) {
   return { tail, head, size };
 }
 
+const NARROW = 215, TALL = 640; // pixels: the narrowest panel of several, and how high all rows may be; rows lower than 200 are not made
+
+// In how many columns n panels stand on a page of this width, and how high one may be: as large as `TALL` allows, less for empty places.
+// paired: two clips, whose panels stay beside each other.
+function grid(n, width, paired = false) {
+  if (n === 1) return [1, Math.round(Math.min(Math.max(200, 0.62 * width), 480))];
+  let best = [1, 0, -1];
+  for (let columns = 1; columns <= n && (columns === 1 || width / columns >= NARROW); columns++) {
+    const rows = Math.ceil(n / columns), high = Math.min(440, (0.95 * width) / columns, TALL / rows), filled = n / (rows * columns);
+    if ((!paired || columns === 1 || columns % 2 === 0) && high * filled >= best[2]) best = [columns, high, high * filled];
+  }
+  return [best[0], Math.round(Math.max(200, best[1]))];
+}
+
 const STYLE = `
 :host { all: initial; display: block }
 .card { font: 13px/1.4 system-ui, -apple-system, "Segoe UI", sans-serif; color: #222; background: #fff; color-scheme: light;
@@ -150,8 +164,8 @@ function play(host, data) {
   const trails = choice(second, "trails", lasting.map((s) => [s, s ? `${s} s` : "none"]), data.trails);
   const again = add(second, "button", { type: "button" }, "reset view");
   const legend = add(card, "div", { class: "note" });
-  const help = "Wheel, after a click: zoom. Double click or R: reset. Space: play. ← →: one frame. + −: speed.";
-  add(card, "div", { class: "note" }, (flat ? "" : "Drag: turn. ") + help);
+  const help = "Wheel, after a click, or Page Up, Page Down: zoom. Double click or R: reset. Space: play. ← →: one frame. + −: speed.";
+  add(card, "div", { class: "note" }, (flat ? "" : "Drag, or Shift and arrows: turn. ") + help);
 
   // what is to be seen
   const home = { turn: flat ? 0 : (data.turn * Math.PI) / 180, pitch: flat ? 0 : 0.2, zoom: 1 };
@@ -191,10 +205,7 @@ function play(host, data) {
     const asked = show.value.split("+"), width = canvas.clientWidth;
     if (!width) return;
     panels = asked.flatMap((name) => clips.map((clip) => ({ clip, name })));
-    const n = panels.length, pairs = clips.length;
-    let columns = Math.max(1, Math.min(n, Math.floor(width / (flat || n < 5 ? 300 : 215))));
-    while (columns > 1 && (n % columns || (pairs === 2 && columns % 2))) columns--;
-    const wide = width / columns, most = Math.round(Math.max(200, n === 1 ? Math.min(480, 0.62 * wide) : Math.min(440, 0.95 * wide)));
+    const [columns, most] = grid(panels.length, width, clips.length === 2), wide = width / columns;
     const seen = clips.map(outline), room = [wide - (flat ? 24 : 60), most - (clips.length > 1 ? 76 : 58)];
     const scale = Math.min(...seen.map(([x0, x1, y0, y1]) => Math.min(room[0] / (x1 - x0), room[1] / (y1 - y0)))); // the same in all panels
     const high = Math.round(most - room[1] + Math.max(110, scale * Math.max(...seen.map(([, , y0, y1]) => y1 - y0))));
@@ -202,7 +213,7 @@ function play(host, data) {
       const x = (i % columns) * wide, y = Math.floor(i / columns) * high;
       Object.assign(panel, { x, y, wide, high, scale, outline: seen[clips.indexOf(panel.clip)] });
     });
-    const dots = window.devicePixelRatio || 1, tall = (high * n) / columns;
+    const dots = window.devicePixelRatio || 1, tall = high * Math.ceil(panels.length / columns);
     canvas.width = Math.round(width * dots);
     canvas.height = Math.round(tall * dots);
     canvas.style.height = `${tall}px`;
@@ -254,12 +265,16 @@ function play(host, data) {
     for (const side of [2.7, -2.7]) pen.lineTo(b[0] + size * Math.cos(turn + side), b[1] + size * Math.sin(turn + side));
     pen.fill();
   };
-  const write = (words, x, y, colour = "#222", weight = "", align = "left", size = 12) => {
+  const width = (words, weight = "", size = 12) => {
     pen.font = `${weight} ${size}px system-ui, -apple-system, "Segoe UI", sans-serif`;
+    return pen.measureText(words).width;
+  };
+  const write = (words, x, y, colour = "#222", weight = "", align = "left", size = 12) => {
+    const long = width(words, weight, size);
     pen.fillStyle = colour;
     pen.textAlign = align;
     pen.fillText(words, x, y);
-    return pen.measureText(words).width;
+    return long;
   };
   const channels = (colour) => [1, 3, 5].map((i) => parseInt(colour.slice(i, i + 2), 16));
   const shade = (colour, share) => { // grey -> the modality's colour -> nearly black
@@ -350,36 +365,41 @@ function play(host, data) {
     pen.strokeRect(x + 2.5, y + 2.5, wide - 5, high - 5);
   }
 
+  function fitting(words, room, bar) { // the same without what stands in brackets, then beside a shorter bar, where there is no room
+    const most = room - bar, short = width(words, "", 11) > most ? words.replace(/ \(.*/, "") : words;
+    return [short, Math.max(Math.min(bar, room - width(short, "", 11)), Math.min(bar, 20))];
+  }
+
   function captions({ clip, x, y, wide, high, scale }, style, coloured, t) { // heading, frame number, scale
     let from = x + 9;
     const below = y + high - 8, halo = (height, top) => { pen.fillStyle = "#fafafacc"; pen.fillRect(x + 3, top, wide - 6, height); };
     halo(clips.length > 1 ? 36 : 20, y + 3);
-    write(`grid ${cell} ${data.length}`, x + wide - 8, y + (clips.length > 1 ? 33 : 17), "#555", "", "right", 11);
+    const top = y + (clips.length > 1 ? 33 : 17), taken = style ? 24 + width(style.label, "bold") : 0, mesh = `grid ${cell} ${data.length}`;
+    if (taken + width(mesh, "", 11) + 16 < wide) write(mesh, x + wide - 8, top, "#555", "", "right", 11);
     if (clips.length > 1) {
       const counter = `${t + 1}/${clip.frames}${ended(clip) ? ", waits" : ""}`;
       const room = wide - 26 - write(counter, x + wide - 8, y + 17, "#555", "", "right", 11);
       let words = clip.title;
-      pen.font = 'bold 12px system-ui, -apple-system, "Segoe UI", sans-serif';
-      while (words.length > 4 && pen.measureText(words).width > room) words = `${words.slice(0, -2).trimEnd()}…`;
+      while (words.length > 4 && width(words, "bold") > room) words = `${words.slice(0, -2).trimEnd()}…`;
       write(words, from, y + 17, "#222", "bold");
     }
     if (!style) return;
-    const top = y + (clips.length > 1 ? 33 : 17);
     pen.fillStyle = style.colour;
     pen.fillRect(from, top - 9, 10, 10);
     write(style.label, from + 15, top, "#222", "bold");
     if (coloured) {
-      const bar = Math.min(80, wide / 4);
+      const [words, bar] = fitting(`0 to ${style.bar}`, wide - 22, Math.min(80, wide / 4));
       for (let i = 0; i < bar; i++)
         line([from + i, below - 8], [from + i, below - 1], shade(style.colour, ((i / bar) * style.end) / style.top), 1.5);
-      write(`0 to ${style.bar}`, from + bar + 6, below, "#222", "", "left", 11);
-    } else if (style.own) write(style.arrow, from, below, "#222", "", "left", 11);
-    else {
+      write(words, from + bar + 6, below, "#222", "", "left", 11);
+      return;
+    }
+    if (!style.own) {
       const long = style.reference * style.metres * scale * view.zoom;
       line([from, below - 16], [from + long, below - 16], style.colour, 2);
       arrowhead([from, below - 16], [from + long, below - 16], style.colour);
-      write(style.arrow, from, below, "#222", "", "left", 11);
     }
+    write(fitting(style.arrow, wide - 16, 0)[0], from, below, "#222", "", "left", 11);
   }
 
   function draw() {
@@ -415,6 +435,15 @@ function play(host, data) {
   const reset = () => { view = { ...home }; draw(); };
   const faster = (by) => { speed.selectedIndex = Math.min(Math.max(speed.selectedIndex + by, 0), speeds.length - 1); };
 
+  const zoomBy = (factor) => { view.zoom = Math.min(Math.max(view.zoom * factor, 0.3), 12); draw(); };
+  const orbit = (right, down) => { // by pixels that are dragged
+    if (flat) return;
+    view.turn -= right * 0.01;
+    view.pitch = Math.min(Math.max(view.pitch + down * 0.01, -0.3), 1.57);
+    if (!playing) draw();
+    else drawn = "";
+  };
+
   start.onclick = () => run(!playing);
   back.onclick = () => step(-1);
   on.onclick = () => step(1);
@@ -426,9 +455,11 @@ function play(host, data) {
     const button = event.target.tagName === "BUTTON";
     const action = {
       " ": button ? null : () => run(!playing), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
-      Home: () => go(0), End: () => go(ticks),
+      Home: () => go(0), End: () => go(ticks), PageUp: () => zoomBy(1.2), PageDown: () => zoomBy(1 / 1.2),
+      ShiftArrowLeft: () => orbit(-15, 0), ShiftArrowRight: () => orbit(15, 0),
+      ShiftArrowUp: () => orbit(0, -15), ShiftArrowDown: () => orbit(0, 15),
       "+": () => faster(1), "=": () => faster(1), "-": () => faster(-1), r: reset, R: reset,
-    }[event.key];
+    }[(event.shiftKey && event.key.startsWith("Arrow") ? "Shift" : "") + event.key];
     event.stopPropagation();
     if (!action) return;
     event.preventDefault();
@@ -437,7 +468,6 @@ function play(host, data) {
 
   const fingers = new Map();
   const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a[0] - b[0], a[1] - b[1]); };
-  const zoomBy = (factor) => { view.zoom = Math.min(Math.max(view.zoom * factor, 0.3), 12); draw(); };
   canvas.addEventListener("pointerdown", (event) => {
     fingers.set(event.pointerId, [event.clientX, event.clientY]);
     canvas.setPointerCapture(event.pointerId);
@@ -449,11 +479,7 @@ function play(host, data) {
     const apart = fingers.size === 2 ? spread() : 0;
     fingers.set(event.pointerId, [event.clientX, event.clientY]);
     if (apart) return zoomBy(spread() / apart);
-    if (flat || fingers.size > 1) return;
-    view.turn -= (event.clientX - was[0]) * 0.01;
-    view.pitch = Math.min(Math.max(view.pitch + (event.clientY - was[1]) * 0.01, -0.3), 1.57);
-    if (!playing) draw();
-    else drawn = "";
+    if (fingers.size < 2) orbit(event.clientX - was[0], event.clientY - was[1]);
   });
   for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => fingers.delete(event.pointerId));
   canvas.addEventListener("wheel", (event) => {

@@ -27,10 +27,10 @@ from typing import Any
 import numpy as np
 
 from skelmm_core import html, modalities
-from skelmm_core.drawing import packing, palette, scene
+from skelmm_core.drawing import choices, packing, palette, scene
 from skelmm_core.drawing.shot import Shot
 from skelmm_core.drawing.strip import film_strip
-from skelmm_core.errors import DataError, SettingsError, nearest
+from skelmm_core.errors import DataError
 from skelmm_core.skeletons import Skeleton
 
 LIMBS = "limbs"
@@ -69,8 +69,9 @@ class Player:
         titles: heading, or one for each clip; by default number, class, subject and view of a pair.
         body: "both", "first" or "second".
         frame_rate: frames per second, or one for each clip; by default that of the pair, or 30.
-        span: first and last second to show; by default the whole clip, or the first `MOST` frames of a longer one, which the player says.
-            Differences at the end of a part are those of a clip that ends there: 0.
+        span: first and last second to show; by default the whole clip, or of a longer one as much as takes less than 100 kB: the first 300
+            frames, with two bodies of 25 joints 163; the player says so. Differences at the end of a part are those of a clip that ends
+            there: 0.
         style: "arrows" (vectors over faint limbs) or "colour" (joints and bones by the vectors' lengths).
         speed: times real time, above 0 up to 10.
         trails: seconds of trails behind the ends of limbs, 0 for none.
@@ -98,19 +99,18 @@ class Player:
         turn: float = 30.0,
         autoplay: bool = False,
     ):
-        if style not in STYLES:
-            raise SettingsError(f"style must be {' or '.join(STYLES)}, found '{style}'{nearest(style, STYLES)}")
-        if not 0 < speed <= 10 or not 0 <= trails < np.inf:
-            raise SettingsError(f"speed must be above 0 up to 10 and trails seconds from 0 on, found speed={speed:g}, trails={trails:g}")
+        self.style, self.autoplay = choices.one_of("style", style, STYLES), bool(autoplay)
+        self.speed = choices.number("speed", speed, "above 0 up to 10 times real time", most=10, above=0)
+        self.trails = choices.number("trails", trails, "seconds from 0 on", least=0)
+        self.turn = choices.number("turn", turn, "degrees")
         given = [clip, *([] if other is None else other if isinstance(other, list) else [other])]
-        names, rates = _each(titles, len(given), "titles"), _each(frame_rate, len(given), "frame_rate")
+        names, rates = (choices.each(name, v, len(given)) for name, v in (("titles", titles), ("frame_rate", frame_rate)))
         self.shots = [Shot(c, skeleton, t, r, body, span) for c, t, r in zip(given, names, rates, strict=True)]
         self.skeleton = self.shots[0].skeleton
         if len({shot.skeleton.dimensions for shot in self.shots}) > 1:
             found = " and ".join(f"'{shot.skeleton.name}' ({shot.skeleton.dimensions}-D)" for shot in self.shots)
             raise DataError(f"clips to compare must both be in space or both in an image, found skeletons {found}")
         self.panels = panels(modality, self.skeleton)
-        self.style, self.speed, self.trails, self.turn, self.autoplay = style, speed, trails, turn, autoplay
 
     @property
     def title(self) -> str:
@@ -208,12 +208,10 @@ def panels(modality: str | Iterable[str] | None, skeleton: Skeleton) -> list[str
         return [LIMBS]
     if isinstance(modality, str) and modality == "all":
         return list(modalities.names_for(skeleton))
-    asked = [modality] if isinstance(modality, str) else list(modality)
-    unknown = [name for name in asked if name not in (LIMBS, *modalities.NAMES)]
-    if unknown or not asked:
-        known = (LIMBS, "all", *modalities.NAMES)
-        hint = nearest(unknown[0], known) if unknown else ""
-        raise SettingsError(f"unknown modality '{unknown[0] if unknown else ''}'{hint}; choose from: {', '.join(known)}")
+    known = (LIMBS, *modalities.NAMES)
+    asked = [modality] if isinstance(modality, str) or not isinstance(modality, Iterable) else list(modality)
+    for name in asked or [""]:
+        choices.one_of("modality", name, ("all", *known) if isinstance(modality, str) else known)
     names = [name for name in modalities.NAMES if name in asked]
     modalities.check_meaning(names, skeleton)
     return [LIMBS] * (LIMBS in asked) + names
@@ -225,11 +223,3 @@ def quantity(value: float, unit: str, rate: float, order: int) -> str:
         return f"{value:g}" if unit == "unit vector" else f"{value:g} {unit}"
     seconds = f"{value * rate**order:.3g} {unit.replace('frame', 's')}"
     return seconds if rate == 1 else f"{value:g} {unit} ({seconds})"
-
-
-def _each(value: Any, count: int, name: str) -> list:
-    """One value per clip: the value itself for one clip or a number for all, a sequence as it is."""
-    values = [value] * count if value is None or isinstance(value, (int, float)) else [value] if isinstance(value, str) else list(value)
-    if len(values) != count:
-        raise SettingsError(f"{name} must be one for each of {count} clip{'s' * (count > 1)}, found {len(values)}")
-    return values

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from skelmm_core import skeletons
-from skelmm_core.drawing import packing, scene
-from skelmm_core.errors import DataError, SettingsError, nearest
+from skelmm_core.drawing import choices, packing, scene
+from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.skeletons import Skeleton
 
 BODIES = ("both", "first", "second")
-MOST = 300  # frames of a clip that are shown unless more are asked for: as many as keep two bodies below 100 kB
+MOST = 300  # frames of a clip that are shown unless more are asked for
+WHOLE, NUMBERS = 150, 24_500  # so many are shown in any case, more until they hold so many coordinates: 163 of two bodies of 25 joints
+ROOM, ROUGHEST = 26_000, 0.02  # bytes of a packed clip, with which all that is saved of it stays below 100 kB; and metres of its grid
 
 
 class Shot:
@@ -21,29 +23,31 @@ class Shot:
 
     def __init__(self, clip: Any, skeleton: Any, title: str | None, rate: float | None, body: str, span: tuple[float, float] | None):
         if isinstance(clip, tuple):
-            clips, number = clip
-            if not 0 <= number < len(clips.labels):
-                raise SettingsError(f"clip must be 0 to {len(clips.labels) - 1}, the clips of the file; found {number}")
+            if len(clip) != 2 or not hasattr(clip[0], "labels"):
+                raise SettingsError(
+                    f"a pair to show must be (open clips, number), found ({', '.join(type(part).__name__ for part in clip)})"
+                )
+            clips, number = clip[0], choices.place("clip", clip[1], len(clip[0].labels), "the clips of the file")
             skeleton, rate = clips.skeleton if skeleton is None else skeleton, clips.frame_rate if rate is None else rate
             title, clip = describe(clips, number) if title is None else title, clips[number]
-        joints = np.asarray(getattr(clip, "joints", clip))
-        self.title, self.rate = title or "", 30.0 if rate is None else float(rate)
-        if not 0 < self.rate < np.inf:
-            raise SettingsError(f"frame_rate must be above 0 frames per second, found {rate}")
+        joints = _array(clip)
+        if not isinstance(title, str | None):
+            raise SettingsError(f"titles must be words, found {title!r}")
+        self.title = title or ""
+        self.rate = 30.0 if rate is None else choices.number("frame_rate", rate, "above 0 frames per second", above=0)
         self.skeleton = skeletons.get(skeleton) if skeleton is not None else guessed(joints.shape)
         scene.bodies(joints, self.skeleton)  # checks the shape
         self.whole = joints.shape[1]
-        self.begin, end = 0, min(self.whole, MOST)
-        if span is not None:
-            self.begin, end = (round(second * self.rate) for second in span)
-            end = min(end + 1, self.whole)
-            if not 0 <= self.begin < end:
-                last = (self.whole - 1) / self.rate
-                raise SettingsError(f"span must be two seconds in order within 0 to {last:.2f}, the clip's; found {span}")
+        self.begin, end = (0, min(self.whole, MOST)) if span is None else self._part(span)
         joints = joints[:, self.begin : end]
         found = scene.bodies(joints, self.skeleton)
         if len(found) > 2:
             raise DataError(f"a player shows one or two bodies, the clip has {len(found)}; choose two of them: clip.joints[[0, 1]]")
+        if span is None:
+            there = ~np.isnan(found[choose(len(found), body), ..., 0])  # (M, T, V)
+            fit = np.searchsorted(np.cumsum(there.sum(axis=(0, 2))) * self.skeleton.dimensions, NUMBERS, side="right")
+            joints = joints[:, : max(int(fit), WHOLE)]
+            found = scene.bodies(joints, self.skeleton)
         self.numbers = choose(len(found), body)
         self.joints = found[self.numbers]
         self.shown = joints[np.flatnonzero(joints.any(axis=(1, 2, 3)))[self.numbers]] if joints.any() else joints[:1]
@@ -55,9 +59,31 @@ class Shot:
         end = self.begin + self.joints.shape[1] - 1
         return f"shown: {self.begin / self.rate:.2f} to {end / self.rate:.2f} s of {(self.whole - 1) / self.rate:.2f} s"
 
+    def _part(self, span: Any) -> tuple[int, int]:
+        """The first frame that was asked for, and the one after the last."""
+        last = (self.whole - 1) / self.rate
+        expected = f"two seconds in order within 0 to {last:.2f}, the clip's"
+        if not isinstance(span, tuple | list) or len(span) != 2:
+            raise SettingsError(f"span must be {expected}; found {span!r}")
+        begin, end = (round(choices.number("span", second, expected) * self.rate) for second in span)
+        if not 0 <= begin <= min(end, self.whole - 1):
+            raise SettingsError(f"span must be {expected}; found {span!r}")
+        return begin, min(end + 1, self.whole)
+
+    def _packed(self) -> tuple[float, bytes]:
+        """The step of the grid and the joints on it. Where they take more than `ROOM`, a clip too rough for the usual grids gets a coarser
+        one, until nearly every number is a byte."""
+        step, axes = packing.grid(self.joints), self.skeleton.dimensions
+        content = packing.pack(self.joints, step, axes)
+        least = max(ROOM, 1.1 * axes * np.count_nonzero(~np.isnan(self.joints[..., 0])))
+        while len(content) > least and packing.COARSEST <= step < ROUGHEST:
+            step = float(f"{1.4 * step:.2g}")
+            content = packing.pack(self.joints, step, axes)
+        return step, content
+
     @property
     def data(self) -> dict[str, Any]:
-        s, step = self.skeleton, packing.grid(self.joints)
+        s, (step, content) = self.skeleton, self._packed()
         box, ground = (
             scene.limits(self.joints, 0.1 if s.dimensions == 3 else 0.04, 0.8 if s.dimensions == 3 else 0.4),
             scene.floor(self.joints),
@@ -69,7 +95,7 @@ class Shot:
             "title": self.title, "rate": self.rate, "frames": self.joints.shape[1], "bodies": len(self.joints), "numbers": self.numbers,
             "flat": s.dimensions == 2, "bone": list(s.bone), "axis": list(s.axis), "centre": s.centre, "shoulders": list(s.shoulders),
             "spine": s.spine, "sides": s.sides(), "ends": [v for v in range(len(s)) if v not in inner], "floor": round(ground, 4),
-            "box": box.round(4).tolist(), "step": step, "data": base64.b64encode(packing.pack(self.joints, step, s.dimensions)).decode(),
+            "box": box.round(4).tolist(), "step": step, "data": base64.b64encode(content).decode(),
         }  # fmt: skip
 
     def __repr__(self) -> str:
@@ -78,10 +104,21 @@ class Shot:
         return f"{title}{t} frames at {self.rate:g} Hz, {m} {'body' if m == 1 else 'bodies'} of {self.skeleton.name}"
 
 
+def _array(clip: Any) -> np.ndarray:
+    """The joints of a clip in whatever form it is given; `DataError` for what holds no numbers."""
+    try:
+        joints = np.asarray(getattr(clip, "joints", clip))
+    except ValueError:  # lists of different lengths
+        joints = np.asarray(None)
+    if joints.dtype.kind not in "fiu":
+        found = repr(clip) if isinstance(clip, str | None) else f"a {type(clip).__name__}"
+        raise DataError(f"a clip to show must be a Recording, numbers (bodies, frames, joints, 3), or (open clips, number); found {found}")
+    return joints
+
+
 def choose(count: int, body: str) -> list[int]:
     """Numbers of the bodies to show out of `count`."""
-    if body not in BODIES:
-        raise SettingsError(f"unknown body '{body}'{nearest(body, BODIES)}")
+    choices.one_of("body", body, BODIES)
     if body == "second" and count < 2:
         raise SettingsError("the clip has one body, the second was asked for; choose 'first' or 'both'")
     return {"both": list(range(count)), "first": [0], "second": [1]}[body]
