@@ -336,7 +336,7 @@ def test_forty_thousand_points_on_the_slider_and_in_a_lasso(open_page, pictures,
     page.screenshot(path=pictures / "map_40000_lasso.png", full_page=True)
     with capsys.disabled():
         print(f"\n40,000 points: a plain loop {plain:.2f} ms, the slider {slid:.2f} ms, a lasso with its list {lassoed:.0f} ms")
-    assert slid < 20 * plain + 5 and lassoed < 600 * plain + 300
+    assert slid < 8 * plain + 3 and lassoed < 600 * plain + 300
 
 
 def test_a_kernel_fetches_every_clip(lab, open_page, pictures):
