@@ -22,6 +22,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from skelmm_core import drawing, manifest, watching
+from skelmm_core.clips import Clips
 from skelmm_core.drawing.palette import label
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.evaluation.diagnosis import difference_error
@@ -220,6 +221,13 @@ class Session:
     def live(self, figure: Any) -> None:
         """Show a plotly figure that stays alive in the saved notebook."""
         figure.show(renderer=RENDERER)
+
+    def browse(self, clips: Clips) -> None:
+        """List the clips of a file; a packed part of them plays, and all where somebody looks on beside a live kernel."""
+        front = drawing.browse(clips)
+        display(front)
+        if interactive():
+            display(front.with_kernel())
 
     def linked(self, linked: drawing.LinkedMap, name: str) -> None:
         """Save a linked map as the page ``<name>.html`` and show it, with all of its clips where somebody looks on beside a live kernel.

@@ -137,8 +137,8 @@ def test_the_kernel_answers_with_the_clip_that_was_asked_for():
 
     found = told(17)
     assert found["points"] == [17] and found["player"]["clips"] == drawing.show((clips, 17)).data["clips"]
-    clips.scale = np.nan_to_num(np.inf)
-    assert told(3)["points"] == [3] and "x of joint" in told(3)["player"]["problem"], "why it can't be drawn"
+    clips.scale = 1e30
+    assert told(3)["points"] == [3] and " of joint " in told(3)["player"]["problem"], "why it can't be drawn"
 
 
 def test_clips_of_damaged_coordinates_are_not_drawn():

@@ -4,7 +4,7 @@
 nothing: it plays in JupyterLab, in a saved notebook without a kernel, in the HTML that nbconvert makes of it, and from a file with the
 network off.
 
-What is saved is the script (24 kB), a film strip for readers that run no script (10 kB: GitHub, a notebook that isn't trusted yet), and
+What is saved is the script (25 kB), a film strip for readers that run no script (10 kB: GitHub, a notebook that isn't trusted yet), and
 joints: 8 kB for 100 frames of one body of 25. The six modalities are not stored: arrows would be six times as large as the joints they
 are computed from, and would have to be rounded more coarsely. The script computes them again by the formulas of `modalities`, which
 are the reference that it is tested against; only the lengths of arrows and the ends of colour scales come from Python.
