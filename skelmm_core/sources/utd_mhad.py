@@ -10,6 +10,7 @@ import io
 import re
 import zlib
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import scipy.io
@@ -110,7 +111,7 @@ def _unpacked(content: bytes) -> bytes:
     """
     if scipy.io.matlab.matfile_version(io.BytesIO(content))[0] != 1:
         raise ValueError("it is not of the versions 5 to 7.2")
-    order = "little" if content[HEADER - 2 : HEADER] == b"IM" else "big"
+    order: Literal["little", "big"] = "little" if content[HEADER - 2 : HEADER] == b"IM" else "big"
     pieces, place, room = [content[:HEADER]], HEADER, members.LARGEST_MEMBER
     while place < len(content):
         kind, length = (int.from_bytes(content[i : i + TAG // 2], order) for i in (place, place + TAG // 2))
