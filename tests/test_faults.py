@@ -410,6 +410,10 @@ def test_when_both_are_torn_it_is_said(joints, tmp_path):
         loop(joints, tmp_path).run()
 
 
+def killed_here(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("how", ["cut short", "gone"])
 def test_a_torn_checkpoint_between_stages_is_made_again(motion, tmp_path, how, capsys):
     """Stage 2 starts from a checkpoint that stage 1 keeps; the last one of stage 1 holds the same."""
@@ -426,6 +430,10 @@ def test_a_torn_checkpoint_between_stages_is_made_again(motion, tmp_path, how, c
     other.pretrain()  # to its end, so that nothing is left of that moment
     torn(kept, how)
     ended = verify.digests(checkpoints.load(kept.parent / "last.pt"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "_put_back", killed_here)
+        with pytest.raises(KeyboardInterrupt):  # a kill between its end and its place
+            other.again(exchange="ekem").exchange()
     other.again(exchange="ekem").exchange()
     assert "is trained again up to there" in capsys.readouterr().err
     assert verify.digests(checkpoints.load(kept)) == wanted and not list(kept.parent.glob("again*"))

@@ -94,9 +94,18 @@ class Loop:
         Raises `TrainingError` for a loss that is not finite (naming epoch, step and branch) or a batch too large for the device,
         `SettingsError` for a batch that can't be shared evenly among the processes, `DataError` while others train in the same folder.
         """
-        s, fabric, stop, home = self.settings, self.fabric, self.stop or self.epochs, self.folder
-        if processes.first_makes(fabric, self._is_gone):
-            self.folder = home / f"again-{stop:04d}"
+        if not processes.first_makes(self.fabric, self._is_gone):
+            return self._run(momentum)
+        home, self.folder = self.folder, self.folder / f"again-{self.stop:04d}"
+        try:
+            rows = self._run(momentum)
+            processes.first_makes(self.fabric, lambda: self._put_back(home))
+        finally:
+            self.folder = home
+        return rows
+
+    def _run(self, momentum: dict[str, torch.Tensor] | None) -> list[Row]:
+        s, fabric, stop = self.settings, self.fabric, self.stop or self.epochs
         with memory.enough(f"{self.title} on {fabric.device}", "lower queue or hidden"):
             self.model.to(fabric.device)
         trained = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
@@ -116,9 +125,6 @@ class Loop:
                     processes.first_makes(fabric, self.before)
                 self.code.add(manifest.training_code())
                 self._train(optimiser, trained, at, stop)
-        if self.folder != home:
-            processes.first_makes(fabric, lambda: self._put_back(home, f"epoch-{stop:04d}.pt"))
-            self.folder = home
         return at.rows
 
     def _is_gone(self) -> bool:
@@ -132,7 +138,8 @@ class Loop:
             print(f"{self.folder} has no checkpoint of epoch {self.stop} any more; it is trained again up to there", file=sys.stderr)
         return gone
 
-    def _put_back(self, home: Path, name: str) -> None:
+    def _put_back(self, home: Path) -> None:
+        name = f"epoch-{self.stop:04d}.pt"
         os.replace(self.folder / name, home / name)
         shutil.rmtree(self.folder)
 

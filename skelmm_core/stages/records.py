@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,23 +33,30 @@ class tensorboard:
     """
 
     def __init__(self, folder: Path, epoch: int):
-        from torch.utils.tensorboard import SummaryWriter
-
-        self.folder, self.writing = folder, True
+        self.folder, self.begin = folder, epoch + 1  # epochs after a killed run's last checkpoint come again
         self.writer: Any = None
-        self._try(lambda: setattr(self, "writer", SummaryWriter(str(folder), purge_step=epoch + 1)))  # epochs after a kill come again
 
     def __enter__(self) -> Callable[[str, float, int], None]:
-        return lambda key, value, epoch: self._try(lambda: self.writer.add_scalar(key, value, epoch))
+        from torch.utils.tensorboard import SummaryWriter
+
+        with self._told():
+            self.writer = SummaryWriter(str(self.folder), purge_step=self.begin)
+        return self._write
 
     def __exit__(self, *_: object) -> None:
-        self._try(lambda: self.writer.close())
+        with self._told():
+            if self.writer:
+                self.writer.close()
 
-    def _try(self, do: Callable[[], None]) -> None:
-        if not self.writing:
-            return
+    def _write(self, key: str, value: float, epoch: int) -> None:
+        with self._told():
+            if self.writer:
+                self.writer.add_scalar(key, value, epoch)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            do()
+            yield
         except OSError as problem:
-            self.writing = False
+            self.writer = None
             print(f"can't write '{self.folder}': {problem.strerror or problem}; there are no more curves for TensorBoard", file=sys.stderr)
