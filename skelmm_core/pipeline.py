@@ -238,7 +238,7 @@ def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Ru
     failures: list[str] = []
     running: dict[Future[str], tuple[str, dict[str, Any], _Start]] = {}
     jobs = min(jobs, len(pending)) or 1
-    waiting, told = list(pending), False
+    waiting, told, others = list(pending), False, set(multiprocessing.active_children())
     with Stopping() as stopping, ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         while waiting or running:
             busy = [name for name, *_ in running.values()]
@@ -255,7 +255,7 @@ def _work(pending: list[tuple[str, Path, dict[str, Any]]], jobs: int, state: _Ru
             ended = wait(running, timeout=0.5, return_when=FIRST_COMPLETED).done
             if stopping.asked and not told:
                 waiting, told = [], True
-                for process in multiprocessing.active_children():
+                for process in set(multiprocessing.active_children()) - others:
                     process.terminate()  # its notebook ends after the training step, with a checkpoint
             for future in ended:
                 name, key, began = running.pop(future)
@@ -276,7 +276,7 @@ def _message(future: Future[str], name: str, state: _Run, began: _Start, asked: 
     part, whole, metrics = state.out / f"{name}.failed.ipynb", state.out / f"{name}.ipynb", state.out / name / "metrics.json"
     try:
         problem = future.result()
-    except BrokenProcessPool:
+    except (BrokenProcessPool, KeyboardInterrupt):  # the worker's, before its notebook began
         problem = "it was interrupted" if asked else "its process was killed; is there enough memory?"
     if not problem and _stamp(metrics) in (None, began.metrics):
         problem = f"it ended without writing '{metrics}'"

@@ -287,6 +287,14 @@ def test_metrics_of_an_earlier_run_are_no_sign_of_an_end(tmp_path, motion, monke
     assert "ended without writing" in pipeline._message(done, old.parent.name, state, start, False)
 
 
+def test_a_worker_that_is_interrupted_before_its_notebook_begins_is_told_as_such(tmp_path):
+    ended: Future[str] = Future()
+    ended.set_exception(KeyboardInterrupt())
+    state = pipeline._Run(tmp_path, {}, print)
+    told = pipeline._message(ended, "02_train", state, pipeline._Start(0.0, 0.0, None), True)
+    assert told == "notebook 02_train stopped: it was interrupted"
+
+
 def test_raw_files_become_the_data_of_all_notebooks(tmp_path):
     folder, out = tmp_path / "notebooks", tmp_path / "out"
     write(folder, "00_data", 'source: str = ""  # raw files\nsource_format: str = "auto"  # theirs\n')
