@@ -11,7 +11,8 @@ import json
 import os
 import re
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,13 +66,27 @@ def refuse_foreign(path: str | Path) -> None:
         raise CheckpointError(f"'{card}', the place of the model card, is there already and is none; name another file, or move it away")
 
 
-def remove(path: str | Path) -> None:
-    """Remove the card of the file at `path`, if it has one. Raises `CheckpointError`."""
+@contextmanager
+def aside(path: str | Path) -> Iterator[None]:
+    """While another file is written in the place of the one at `path`, its card is ``NAME.md.before``, and back where that fails.
+
+    So a kill leaves no card of another file. Raises `CheckpointError` where it can't be moved.
+    """
     refuse_foreign(path)
+    card = beside(path)
+    before = card.with_name(f"{card.name}.before")
     try:
-        beside(path).unlink(missing_ok=True)
+        if card.exists():
+            os.replace(card, before)
     except OSError as problem:
-        raise CheckpointError(f"can't remove '{beside(path)}': {problem.strerror}; the card of what is to be written over") from problem
+        raise CheckpointError(f"can't move '{card}' aside: {problem.strerror}; choose another folder") from problem
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            os.replace(before, card)
+        raise
+    before.unlink(missing_ok=True)
 
 
 def write(path: str | Path, facts: Facts) -> Path:

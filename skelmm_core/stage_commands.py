@@ -235,14 +235,14 @@ def export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> No
     weights, data, bodies = classifiers(exp, branches) if options.classes else None, facts(exp), exp.train.joints.shape[-1]
     shared: dict[str, Any] = dict(title=exp.clips.title, bodies=bodies, classifiers=weights, classes=names, data=data)
     results = scored(exp, stage, branches) if options.metrics else None
-    model_card.remove(file)  # what it says would be of another file, if this ends before the new one is written
-    if as_onnx:
-        examples = _examples(exp, branches)
-        difference = onnx_file.save(file, branches, s, role, examples=examples, **shared)
-        verified = f"onnxruntime differs by at most {difference:.0e} of the largest value on random numbers and {len(examples)} clips"
-    else:
-        export.save(file, branches, s, role, **shared)
-        verified = "read back and compared"
+    with model_card.aside(file):
+        if as_onnx:
+            examples = _examples(exp, branches)
+            difference = onnx_file.save(file, branches, s, role, examples=examples, **shared)
+            verified = f"onnxruntime differs by at most {difference:.0e} of the largest value on random numbers and {len(examples)} clips"
+        else:
+            export.save(file, branches, s, role, **shared)
+            verified = "read back and compared"
     known = settings.narrow(s, stage)
     preset = dataclasses.asdict(settings.resolve(stage, exp.preset, exp.smoke))
     card = model_card.write(file, model_card.Facts(
