@@ -123,6 +123,7 @@ def settings_of(table: Mapping[str, Any]) -> Distill:
     skeleton = table.get("skeleton", "native")
     if skeleton not in ("native", *SKELETONS) and not str(skeleton).startswith("{"):
         raise SettingsError(f"setting 'skeleton' must be 'native', the name of a built-in skeleton or a table, found {skeleton!r}")
+    # a file of encoders names no crop_shift, and the default's may be above its frames
     return Distill(**{"crop_shift": 0} | {key: value for key, value in table.items() if key in known})
 
 

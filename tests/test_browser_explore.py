@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import nbformat
 import pytest
 import test_browser
-from test_browser import ROOT
+from test_browser import run_cells
 from test_explore import Many
 
 from skelmm_core import drawing
@@ -42,17 +41,11 @@ def test_a_click_is_answered_in_sight(open_page, pictures, tmp_path, width):
 
 
 def test_a_kernel_fetches_every_clip(lab, open_page, pictures):
-    folder, address = lab
-    setup = f"import sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}\nfrom skelmm_core import drawing\nfrom test_explore import Many"
-    cells = [setup, "front = drawing.browse(Many(40), held=3)\ndisplay(front, front.with_kernel())"]
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel})
-    nbformat.write(book, folder / "clips.ipynb")
-    page = open_page(address("clips.ipynb"), offline=False, console=False, viewport={"width": 1100, "height": 1000})
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
-    page.get_by_text("| Idle").wait_for(timeout=60_000)
-    page.locator(".lm-MenuBar-itemLabel", has_text="Run").click()
-    page.get_by_text("Run All Cells", exact=True).click()
+    cells = [
+        "from skelmm_core import drawing\nfrom test_explore import Many",
+        "front = drawing.browse(Many(40), held=3)\ndisplay(front, front.with_kernel())",
+    ]
+    page = run_cells(lab, open_page, "clips", cells, {"width": 1100, "height": 1000})
     page.locator(".row").first.wait_for(timeout=90_000)
     page.wait_for_selector("[class*=skelmm-ask] input", state="attached", timeout=30_000)
     far = page.locator(".row.far")

@@ -123,7 +123,9 @@ def test_the_kernel_answers_with_the_clip_that_was_asked_for():
     clips = Many(30)
     front = drawing.browse(clips, held=2)
     messenger = front.with_kernel()
-    assert f"skelmm-ask-{front.name}" in messenger.question._dom_classes and f'data-skelmm-map="{front.name}"' in front.html(heading=False)
+    assert f"skelmm-ask-{front.name}" in messenger.question._dom_classes and f'data-skelmm-clips="{front.name}"' in front.html(
+        heading=False
+    )
     for nonsense in ("x", "30 1", "-1 2"):
         messenger.question.value = nonsense
         assert messenger.answer.outputs == ()

@@ -35,7 +35,7 @@ function mountClips(data, id) {
 
 function clipList(host, data, id) {
   const root = host.attachShadow({ mode: "open" }), many = data.numbers.length, held = Object.keys(data.stored).length;
-  const ask = () => document.querySelector(`.skelmm-ask-${id} input`); // there while a kernel listens (linked.py)
+  const ask = () => document.querySelector(`.skelmm-ask-${id} input`); // there while a kernel listens (messenger.py)
   const clips = (n) => `${n} clip${n === 1 ? "" : "s"}`;
   const shortest = data.frames.reduce((a, b) => Math.min(a, b)), longest = data.frames.reduce((a, b) => Math.max(a, b));
 

@@ -10,13 +10,11 @@ the classes. The element says how many, and how to see the others; where a kerne
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -24,7 +22,7 @@ import numpy as np
 from skelmm_core import html
 from skelmm_core.drawing import choices, maps, packing, player
 from skelmm_core.drawing.explorer import shortlist
-from skelmm_core.drawing.linked import Messenger
+from skelmm_core.drawing.messenger import Messenger
 from skelmm_core.drawing.player import Player
 from skelmm_core.drawing.sheet import class_sheet
 from skelmm_core.errors import DataError, SettingsError
@@ -109,29 +107,19 @@ class Browser:
     @cached_property
     def name(self) -> str:
         """What the page's element is called, by its content."""
-        return hashlib.sha256(self._text.encode()).hexdigest()[:12]
+        return player.called(self._text)
 
-    # What a `Messenger` asks for; its answer goes to the element with this name as `data-skelmm-map`.
-
-    @property
-    def count(self) -> int:
-        return len(self.clips.labels)
-
-    def beside(self, number: int) -> list[int]:
-        """The clips that are fetched with clip `number`: itself."""
-        return [number]
-
-    def _player(self, numbers: Sequence[int]) -> Any:
-        """Something with `data`: what the script is given of a clip, or, of one that can't be drawn, why."""
-        (number,) = numbers
+    def _fetch(self, number: int) -> dict[str, Any]:
+        """What the script is given of a clip, or, of one that can't be drawn, why."""
         try:
-            return Player((self.clips, number))
+            data = Player((self.clips, number)).data
         except DataError as error:
-            return SimpleNamespace(data={"problem": str(error)})
+            data = {"problem": str(error)}
+        return {"points": [number], "player": data}
 
     def with_kernel(self) -> Messenger:
         """A widget without a face, to be shown beside the list: while it is there and its kernel runs, every clip plays."""
-        return Messenger(self)
+        return Messenger("clips", self.name, len(self.clips.labels), self._fetch)
 
     @cached_property
     def still(self) -> bytes:
@@ -143,7 +131,7 @@ class Browser:
         data, name = self._text if heading else player.text(self.data | {"heading": ""}), self.name
         image, words = base64.b64encode(self.still).decode(), escape(repr(self)).replace("$", "&#36;")
         return (
-            f'<div data-skelmm-clips="{name}" data-skelmm-map="{name}"><img alt="{words}" src="data:image/png;base64,{image}">'
+            f'<div data-skelmm-clips="{name}"><img alt="{words}" src="data:image/png;base64,{image}">'
             "<p>Some of the clips; the list in its place needs JavaScript and, in JupyterLab, a notebook that is trusted.</p></div>"
             f'<script>(() => {{\n{player.script()}\n{player.script("explore.js")}\nmountClips({data}, "{name}");\n}})();</script>'
         )

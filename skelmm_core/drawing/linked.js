@@ -63,7 +63,7 @@ function linkedMap(host, data, id) {
   const nearest = data.nearest && unpack(data.nearest, data.wide === 2 ? Uint16Array : Uint32Array);
   const stored = new Map(Object.entries(data.stored).map(([point, number]) => [+point, number]));
   const near = (i) => (nearest ? [...nearest.subarray(i * data.each, (i + 1) * data.each)].filter((n) => n !== none) : []);
-  const ask = () => document.querySelector(`.skelmm-ask-${id} input`); // there while a kernel listens (linked.py)
+  const ask = () => document.querySelector(`.skelmm-ask-${id} input`); // there while a kernel listens (messenger.py)
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
   // the card

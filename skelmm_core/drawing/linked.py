@@ -15,18 +15,17 @@ that `save` writes holds all of them.
 from __future__ import annotations
 
 import base64
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from html import escape
 from pathlib import Path
 from typing import Any
 
-import ipywidgets as widgets
 import numpy as np
 
 from skelmm_core import html
 from skelmm_core.drawing import colouring, fitting, maps, packing, palette, player
+from skelmm_core.drawing.messenger import Messenger
 from skelmm_core.drawing.player import Player
 from skelmm_core.errors import DataError, SettingsError
 
@@ -140,6 +139,10 @@ class LinkedMap:
         """A point and its neighbours, nearest first."""
         return [point, *([] if self.neighbours is None else (int(n) for n in self.neighbours[point] if n >= 0))]
 
+    def _fetch(self, point: int) -> dict[str, Any]:
+        points = self.beside(point)
+        return {"points": points, "player": self._player(points).data}
+
     def _player(self, points: Sequence[int]) -> Player:
         first, *others = [(self.clips, int(self.index[point])) for point in points]
         return Player(first, other=others)
@@ -162,7 +165,7 @@ class LinkedMap:
     @cached_property
     def name(self) -> str:
         """What the page's element is called, by its content."""
-        return hashlib.sha256(self._text.encode()).hexdigest()[:12]
+        return player.called(self._text)
 
     def html(self, heading: bool = True, most: int = LARGEST) -> str:
         """The map as a part of a page: an element with a picture of it, and the script that puts the map in its place.
@@ -213,7 +216,7 @@ class LinkedMap:
         """A widget without a face, to be shown beside the map: while it is there and its kernel runs, every point's clip plays."""
         if self.clips is None:
             raise SettingsError("this map was made without clips, so there are none to fetch; give clips=(clips, index)")
-        return Messenger(self)
+        return Messenger("map", self.name, self.count, self._fetch)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self.html(), "text/plain": repr(self)}
@@ -221,30 +224,6 @@ class LinkedMap:
     def __repr__(self) -> str:
         shown = ", ".join(name if len(steps) == 1 else f"{name} in {len(steps)} steps" for name, steps in self.maps)
         return f"Map of {self.count} clips: {shown}; colours: {', '.join(column['name'] for column in self.columns)}"
-
-
-class Messenger(widgets.VBox):
-    """Carries a map's question (a hidden text: point, time) to the kernel and the clips back, as a script in an output."""
-
-    def __init__(self, linked: LinkedMap):
-        self.linked = linked
-        self.question = widgets.Text(layout=widgets.Layout(display="none")).add_class(f"skelmm-ask-{linked.name}")
-        self.answer = widgets.Output()
-        super().__init__([self.question, self.answer])
-        self.question.observe(self._fetch, "value")
-
-    def _fetch(self, change: Any) -> None:
-        word = str(change["new"]).partition(" ")[0]
-        if not word.isdigit() or int(word) >= self.linked.count:
-            return
-        points = self.linked.beside(int(word))
-        detail = {"points": points, "player": self.linked._player(points).data}
-        text = player.text({"detail": detail})
-        script = (
-            f"<script>for (const map of document.querySelectorAll('[data-skelmm-map=\"{self.linked.name}\"]'))\n"
-            f'map.dispatchEvent(new CustomEvent("skelmm-clips", {text}));</script>'
-        )
-        self.answer.outputs = ({"output_type": "display_data", "data": {"text/html": script, "text/plain": ""}, "metadata": {}},)
 
 
 def _maps(points: Any) -> list[tuple[str, dict[str, np.ndarray]]]:

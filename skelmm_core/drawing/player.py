@@ -166,7 +166,7 @@ class Player:
     def html(self, heading: bool = True) -> str:
         """The player as a part of a page: an element with the film strip, and the script that puts the player in its place."""
         data = text(self.data if heading else self.data | {"heading": ""})
-        name = hashlib.sha256(data.encode()).hexdigest()[:12]
+        name = called(data)
         image = base64.b64encode(self.still).decode()
         words = escape(repr(self)).replace("$", "&#36;")
         return (
@@ -193,6 +193,11 @@ class Player:
 def text(data: Any) -> str:
     """Plain JSON values as they may stand in a script of a page: a name such as ``</script>`` does not end it."""
     return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def called(data: str) -> str:
+    """What a page's element is called: by its content, so that each script finds its own."""
+    return hashlib.sha256(data.encode()).hexdigest()[:12]
 
 
 @cache

@@ -75,7 +75,7 @@ def _recording(names: Sequence[str], aspect: float, video: Video) -> Recording |
     label = json_text.whole(json_text.field(table, "label_index", where), -1, CLASSES - 1, where, "label_index")
     if label == -1:
         return Dropped(video.stem, "without a label")
-    _agrees(label, json_text.text(json_text.field(table, "label", where), where, "label"), names, video)
+    _agrees(label, json_text.text(json_text.field(table, "label", where), where, "label"), names, video.listed, where)
     joints, beyond = _joints(json_text.field(table, "data", where), aspect, where)
     if not joints.any():
         return Dropped(video.stem, "no body in any frame")
@@ -83,10 +83,9 @@ def _recording(names: Sequence[str], aspect: float, video: Video) -> Recording |
     return Recording(joints, label, video.stem, setup=video.part, changes=changes)
 
 
-def _agrees(label: int, name: str, names: Sequence[str], video: Video) -> None:
-    where = video.member.path
-    if video.listed not in (None, label):
-        raise DataError(f"'{where}': label_index is {label}, the list of labels has {video.listed}; one of both is wrong")
+def _agrees(label: int, name: str, names: Sequence[str], listed: int | None, where: str) -> None:
+    if listed not in (None, label):
+        raise DataError(f"'{where}': label_index is {label}, the list of labels has {listed}; one of both is wrong")
     if label >= len(names) or names[label] != name:
         known = f"'{names[label]}'" if label < len(names) else "none"
         raise DataError(f"'{where}': label_index {label} is called {name!r}, elsewhere {known}; one of both is wrong")
@@ -109,7 +108,7 @@ def _joints(data: Any, aspect: float, where: str) -> tuple[np.ndarray, int]:
     unseen = (confidence == 0) | ((x == 0) & (y == 0))
     joints = np.zeros((rank.max() + 1, length, JOINTS, 3), np.float32)
     joints[rank, frame] = np.where(unseen[..., None], 0, np.stack([(x - 0.5) * aspect, 0.5 - y, confidence], axis=-1))
-    present = joints.any(axis=(1, 2, 3))
+    present = np.array(joints.any(axis=(1, 2, 3)))
     present[0] = True
     return joints[present], int((~kept).sum())
 
