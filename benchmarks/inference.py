@@ -40,7 +40,7 @@ def eager(branches: Branches, s: settings.Pretrain) -> Way:
     def run(joints: Tensor) -> dict[str, Tensor]:
         m, t, v, _ = joints.shape
         start, length, bodies = torch.tensor([0]), torch.tensor([t]), torch.tensor([m])
-        x = batches.prepared(joints.view(m * t, v, 3), start, length, bodies, NTU25, s.frames, m, s.view, s.smooth)
+        x, length = batches.prepared(joints.view(m * t, v, 3), start, length, bodies, NTU25, s.frames, m, s.view, s.smooth, s.trim)
         return branches.features(modalities.compute(x, length, NTU25, branches.modalities))
 
     return run

@@ -19,12 +19,12 @@ from skelmm_core import image, skeletons
 from skelmm_core.augmentation import Augmentation, shear_matrix, shift_window, stretch_window, uniform
 from skelmm_core.clips import Clips
 from skelmm_core.errors import DataError, SettingsError
-from skelmm_core.preparation import centre, face_camera, facing, from_first, resample, smoothed, turn
+from skelmm_core.preparation import centre, face_camera, facing, from_first, resample, smoothed, trimmed, turn
 from skelmm_core.skeletons import Skeleton
 
 __all__ = [
     "DROPOUT", "KEY", "ORDER", "QUERY", "Augmentation", "Batches", "centre", "face_camera", "facing", "from_first", "generator", "load",
-    "order", "resample", "shear_matrix", "shift_window", "smoothed", "stretch_window", "turn", "uniform",
+    "order", "resample", "shear_matrix", "shift_window", "smoothed", "stretch_window", "trimmed", "turn", "uniform",
 ]  # fmt: skip
 QUERY, KEY, ORDER, DROPOUT = range(4)  # independent random streams of one step
 
@@ -70,8 +70,9 @@ def load(
     device: torch.device | str = "cpu",
     chunk: int = 1024,
     smooth: float = 0.0,
+    trim: float = 0.0,
 ) -> Batches:
-    """Clips `indices`, smoothed, resampled to `frames` frames and view-normalised, on `device`.
+    """Clips `indices`, smoothed, trimmed, resampled to `frames` frames and view-normalised, on `device`.
 
     There is room for as many bodies as any clip of the file has, so that all parts of a data set are seen alike: where encoders average
     empty bodies in, a part with room for two gives other features than one with room for one.
@@ -84,6 +85,8 @@ def load(
         chunk: clips handled at a time; bounds the memory beyond the result.
         smooth: standard deviation, in recorded frames, of the Gaussian that coordinates are smoothed with along time before they
             are resampled; keeps the sensor's noise out of differences. 0: none, as published.
+        trim: share of a clip's whole way that is cut off at each end (`preparation.trimmed`), so that clips begin and end with the
+            action, not with somebody who stands and waits; `frames` of the result are those left. 0: none, as published.
     """
     if frames < 3:
         raise SettingsError(f"frames must be at least 3 (acceleration needs three), found {frames}")
@@ -96,16 +99,17 @@ def load(
         raise DataError("no clips to load: the list of clip numbers is empty")
     bodies = int(clips.bodies.max())
     joints = torch.empty(len(indices), 3, frames, len(target), bodies, device=device)
+    kept = torch.empty(len(indices), dtype=torch.int32, device=device)
     for begin in range(0, len(indices), chunk):
         part = slice(begin, begin + chunk)
         rows, starts, lengths, counts = (torch.from_numpy(np.ascontiguousarray(a)).to(device) for a in clips.take(indices[part]))
         lengths, counts = lengths.long(), counts.long()
         if target.joints != clips.skeleton.joints:
             rows = image.remapped(rows, weights) if target.dimensions == 2 else torch.einsum("uv,rvc->ruc", weights, rows)
-        joints[part] = prepared(rows, starts, lengths, counts, target, frames, bodies, view, smooth)
+        joints[part], kept[part] = prepared(rows, starts, lengths, counts, target, frames, bodies, view, smooth, trim)
     return Batches(
         joints,
-        torch.as_tensor(clips.frames[indices], device=device),
+        kept,
         torch.as_tensor(clips.labels[indices], dtype=torch.long, device=device),
         torch.as_tensor(indices, device=device),
         target,
@@ -113,15 +117,19 @@ def load(
 
 
 def prepared(rows: Tensor, starts: Tensor, lengths: Tensor, bodies: Tensor, skeleton: Skeleton, frames: int, max_bodies: int, view: str,
-             smooth: float = 0.0) -> Tensor:  # fmt: skip
-    """Packed clips (R, V, 3) smoothed, centred, resampled and turned, (N, 3, T, V, max_bodies); arguments as in `load`."""
-    if skeleton.dimensions == 2:
-        return image.prepared(rows, starts, lengths, bodies, skeleton, frames, max_bodies, view, smooth)
+             smooth: float = 0.0, trim: float = 0.0) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """Packed clips (R, V, 3) smoothed, trimmed, centred, resampled and turned, (N, 3, T, V, max_bodies), and the frames (N,) that they had
+    before they were resampled; arguments as in `load`."""
+    flat = skeleton.dimensions == 2
     if smooth:
-        rows = smoothed(rows, starts, lengths, bodies, smooth)
+        rows = (image.smoothed if flat else smoothed)(rows, starts, lengths, bodies, smooth)
+    if trim:
+        rows, starts, lengths = trimmed(rows, starts, lengths, bodies, trim, flat)
+    if flat:
+        return image.prepared(rows, starts, lengths, bodies, skeleton, frames, max_bodies, view), lengths
     rows = centre(rows, skeleton.centre) if view == "frame" else from_first(rows, skeleton.centre, starts, lengths, bodies)
     x = resample(rows, starts, lengths, bodies, frames, max_bodies).permute(0, 3, 1, 2, 4)  # (N, 3, T, V, M)
-    return face_camera(x, skeleton) if view == "frame" else facing(x, skeleton)
+    return face_camera(x, skeleton) if view == "frame" else facing(x, skeleton), lengths
 
 
 def order(count: int, batch: int, seed: int, epoch: int) -> list[Tensor]:

@@ -93,7 +93,7 @@ class Experiment:
         same: dict[str, Any] = dict(preset=self.preset, device=str(self.fabric.device), smoke=self.smoke, on_step=self.on_step,
                                     on_epoch=self.on_epoch)  # fmt: skip
         other = Experiment(data or self.data, self.out, **same, **(dataclasses.asdict(self.settings) | changes))
-        if data is None and not set(changes) & {"protocol", "skeleton", "frames", "smooth", "view"}:
+        if data is None and not set(changes) & {"protocol", "skeleton", "frames", "smooth", "trim", "view"}:
             other.__dict__.update({name: self.__dict__[name] for name in ("clips", "split", "train", "test") if name in self.__dict__})
         return other
 
@@ -267,7 +267,7 @@ class Experiment:
     def _load(self, rows: np.ndarray) -> Batches:
         s, device = self.settings, self.fabric.device
         with memory.enough(f"{len(rows)} clips on {device}", "lower frames, or choose a protocol that trains with fewer clips"):
-            return batches.load(self.clips, rows, s.frames, s.skeleton, s.view, device, smooth=s.smooth)
+            return batches.load(self.clips, rows, s.frames, s.skeleton, s.view, device, smooth=s.smooth, trim=s.trim)
 
     def _sample(self) -> Path:
         from skelmm_core.sources import sample

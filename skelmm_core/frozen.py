@@ -20,7 +20,7 @@ from skelmm_core import modalities
 from skelmm_core.encoder import Block, Branches, Encoder
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.norm import Norm1d, Norm2d
-from skelmm_core.preparation import face_camera, facing
+from skelmm_core.preparation import STILL, face_camera, facing
 from skelmm_core.settings import Evaluate
 from skelmm_core.skeletons import Skeleton
 
@@ -167,7 +167,7 @@ class FromJoints(nn.Module):
     length, or one clip, (M, T, V, 3) or (T, V, 3): metres, y up, T frames as recorded, of the encoders' own skeleton.
 
     Args:
-        settings: how clips are prepared: frames, smooth, view, and unit_axis where there is one.
+        settings: how clips are prepared: frames, smooth, trim, view, and unit_axis where there is one.
         bodies: room for bodies in the data that the encoders know, the most that a clip may have here. Encoders that average empty bodies
             in see a clip of one person as one of so many bodies; what an empty one gives is always the same and is computed here, once.
         classifiers: weight (S, features, classes) and bias (S, 1, classes) of one linear classifier per branch; their logits are averaged.
@@ -186,7 +186,7 @@ class FromJoints(nn.Module):
         super().__init__()
         encoder = next(iter(branches.values()))
         check(encoder.skeleton)
-        self.skeleton, self.bodies, self.view = encoder.skeleton, bodies, settings.view
+        self.skeleton, self.bodies, self.view, self.trim = encoder.skeleton, bodies, settings.view, settings.trim
         self.preset = "described" if getattr(settings, "unit_axis", True) else "published"
         self.branches = Frozen(branches)
         self.register_buffer("kernel", gaussian(settings.smooth) if settings.smooth else None)
@@ -216,9 +216,8 @@ class FromJoints(nn.Module):
                 f"{self.bodies}, found {tuple(joints.shape)}"
             )
         joints = clips
-        n, m, t = joints.shape[:3]
-        x = self.prepared(joints)
-        frames = torch.full((n,), t, dtype=torch.float32, device=x.device)
+        m = joints.shape[1]
+        x, frames = self.prepared(joints)
         features: Tensor = self.branches(modalities.compute(x, frames, self.skeleton, self.branches.modalities, self.preset))
         if self.empty is not None:
             features = (features * m + self.empty * (self.bodies - m)) / self.bodies
@@ -226,16 +225,17 @@ class FromJoints(nn.Module):
             return features
         return features, torch.baddbmm(self.bias, features.transpose(0, 1), self.weight).mean(dim=0)
 
-    def prepared(self, joints: Tensor) -> Tensor:
-        """(N, M, T, V, 3) metres -> smoothed, centred, resampled and turned, (N, 3, frames, V, M), as `batches.prepared` does."""
+    def prepared(self, joints: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, M, T, V, 3) metres -> (N, 3, frames, V, M) and (N,) frames that were left before resampling, as `batches.prepared` does."""
         x = joints if self.kernel is None else smoothed(joints, self.kernel)
+        n, _, t = x.shape[:3]
+        begin, kept = torch.zeros(n, 1, dtype=torch.long, device=x.device), torch.full((n, 1), t, device=x.device)
+        if self.trim:
+            begin, kept = ends(x, self.trim)
         centre = self.skeleton.centre
-        if self.view == "frame":
-            x = x - x[:, :, :, centre : centre + 1]
-        else:
-            x = from_first(x, centre)
-        x = resampled(x, self.moments).permute(0, 4, 2, 3, 1)
-        return face_camera(x, self.skeleton) if self.view == "frame" else facing(x, self.skeleton)
+        x = x - x[:, :, :, centre : centre + 1] if self.view == "frame" else from_first(x, centre, begin, kept)
+        x = resampled(x, self.moments, begin, kept).permute(0, 4, 2, 3, 1)
+        return face_camera(x, self.skeleton) if self.view == "frame" else facing(x, self.skeleton), kept.squeeze(1).float()
 
 
 def check(skeleton: Skeleton) -> None:
@@ -272,21 +272,41 @@ def smoothed(x: Tensor, kernel: Tensor) -> Tensor:
     return torch.where(present, mean.view(n, m, t, v, c), 0)
 
 
-def from_first(x: Tensor, joint: int) -> Tensor:
-    """`preparation.from_first` for clips of one length, (N, M, T, V, 3) -> same."""
+def ends(x: Tensor, share: float) -> tuple[Tensor, Tensor]:
+    """What `preparation.trimmed` keeps of clips of one length, (N, M, T, V, 3) -> its first frame and how many frames, (N, 1) each."""
+    n, _, t = x.shape[:3]
+    present = seen(x).squeeze(-1)  # (N, M, T, 1)
+    step = (x[:, :, 1:] - x[:, :, :-1]).double().norm(dim=4)  # (N, M, T-1, V)
+    step = (step * (present[:, :, 1:] & present[:, :, :-1] & (step > STILL))).sum(dim=(1, 3))  # (N, T-1)
+    gone = torch.cat([step.new_zeros(n, 1), step.cumsum(1)], dim=1)  # (N, T)
+    whole = gone[:, -1:]
+    last = torch.where(whole > 0, (gone < (1 - share) * whole).sum(dim=1, keepdim=True), t - 1).clamp(max=t - 1)
+    begin = ((gone < share * whole).sum(dim=1, keepdim=True) - 1).minimum(last - 1).clamp(min=0)
+    return begin, last - begin + 1
+
+
+def from_first(x: Tensor, joint: int, begin: Tensor, kept: Tensor) -> Tensor:
+    """`preparation.from_first` for clips of one length of which some frames are kept, (N, M, T, V, 3) -> same. begin, kept: (N, 1)."""
     present = seen(x)
-    first = present[:, 0].to(torch.int32).argmax(dim=1)  # (N, 1, 1): the first of several largest
-    origin = x[:, 0, :, joint].gather(1, first.expand(-1, -1, 3))  # (N, 1, 3)
+    frame = torch.arange(x.shape[2], device=x.device)  # (T,)
+    inside = present[:, 0, :, 0, 0] & (frame >= begin) & (frame < begin + kept)  # (N, T)
+    first = inside.to(torch.int32).argmax(dim=1).view(-1, 1, 1)  # the first of several largest
+    origin = x[:, 0, :, joint].gather(1, first.expand(-1, -1, 3)) * inside.any(dim=1).view(-1, 1, 1)  # (N, 1, 3)
     return torch.where(present, x - origin.view(-1, 1, 1, 1, 3), x)
 
 
-def resampled(x: Tensor, moments: Tensor) -> Tensor:
-    """`preparation.resample` for clips of one length, (N, M, T, V, 3) -> (N, M, frames, V, 3). moments: 0.5 .. frames - 0.5."""
-    length = x.shape[2]
-    position = (moments * length / len(moments) - 0.5).clamp(0, length - 1)
+def resampled(x: Tensor, moments: Tensor, begin: Tensor, kept: Tensor) -> Tensor:
+    """`preparation.resample` for clips of one length of which some frames are kept, (N, M, T, V, 3) -> (N, M, frames, V, 3).
+
+    moments: 0.5 .. frames - 0.5. begin, kept: (N, 1), the first frame that is kept and how many are.
+    """
+    position = (moments * kept / len(moments) - 0.5).clamp(min=0).minimum((kept - 1).to(x.dtype))  # (N, frames)
     low = position.floor().long()
-    high = (low + 1).clamp(max=length - 1)
-    return torch.lerp(x[:, :, low], x[:, :, high], (position - low).view(-1, 1, 1))
+    share = (position - low).view(x.shape[0], 1, -1, 1, 1)
+    clip = torch.arange(x.shape[0], device=x.device).unsqueeze(1)
+    low, high = begin + low, begin + (low + 1).minimum(kept - 1)
+    x = x.transpose(1, 2)  # (N, T, M, V, 3)
+    return torch.lerp(x[clip, low].transpose(1, 2), x[clip, high].transpose(1, 2), share)
 
 
 def freeze(

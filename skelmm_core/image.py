@@ -15,20 +15,10 @@ from skelmm_core.skeletons import Skeleton
 
 
 def prepared(
-    rows: Tensor,
-    starts: Tensor,
-    lengths: Tensor,
-    bodies: Tensor,
-    skeleton: Skeleton,
-    frames: int,
-    max_bodies: int,
-    view: str,
-    smooth: float = 0.0,
+    rows: Tensor, starts: Tensor, lengths: Tensor, bodies: Tensor, skeleton: Skeleton, frames: int, max_bodies: int, view: str
 ) -> Tensor:
-    """Packed clips (R, V, 3) smoothed, centred and resampled, (N, 3, T, V, max_bodies); arguments as in `batches.load`."""
+    """Packed clips (R, V, 3) centred and resampled, (N, 3, T, V, max_bodies); arguments as in `batches.load`."""
     rows = torch.where(rows[..., 2:] > 0, rows, 0)
-    if smooth:
-        rows = smoothed(rows, starts, lengths, bodies, smooth)
     rows = (centre if view == "frame" else from_first)(rows, skeleton.centre, starts, lengths, bodies)
     x = preparation.resample(weighted(rows, -1), starts, lengths, bodies, frames, max_bodies)  # (N, T, V, 4, M)
     return averaged(x, 3).permute(0, 3, 1, 2, 4)  # (N, 3, T, V, M)

@@ -35,7 +35,7 @@ class Facts:
 
     stage, role, streams: what was exported. skeleton: of the model. bodies: room for them. classes: names, () without classifiers.
     data: as in the file (`export.save`), with clips, train, test and generated. preset, smoke, changed: the recipe, the settings that
-    differ from it. preparation: frames, smooth, view. results: as `skelmm evaluate --json` prints them, None where they were not
+    differ from it. preparation: frames, smooth, trim, view. results: as `skelmm evaluate --json` prints them, None where they were not
     computed. command: words of the command line.
     """
 
@@ -155,6 +155,7 @@ def _input(name: str, facts: Facts) -> str:
     v, p = len(facts.skeleton), facts.preparation
     unit = "metres, y up" if facts.skeleton.dimensions == 3 else "x and y in image heights, y up, and a confidence"
     smooth = f"smoothed along time by {p['smooth']:g} frames, " if p["smooth"] else ""
+    smooth += f"cut to what lies between {100 * p['trim']:g} and {100 - 100 * p['trim']:g} % of its way, " if p["trim"] else ""
     view = "every frame" if p["view"] == "frame" else "the whole clip"
     inside = "inside the file" if name.endswith(".onnx") else "by skelmm"
     gives = "features and logits" if facts.classes else "features"

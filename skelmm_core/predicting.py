@@ -107,7 +107,7 @@ def eager(x: Tensor, branches: Branches, classifiers: Classifiers, bodies: int, 
     n, m, t, v, _ = x.shape
     starts, lengths, counts = torch.arange(n) * m * t, torch.full((n,), t), torch.full((n,), m)
     skeleton = next(iter(branches.values())).skeleton
-    joints = batches.prepared(x.reshape(-1, v, 3), starts, lengths, counts, skeleton, s.frames, bodies, s.view, s.smooth)
+    joints, lengths = batches.prepared(x.reshape(-1, v, 3), starts, lengths, counts, skeleton, s.frames, bodies, s.view, s.smooth, s.trim)
     features = extract(branches, Batches(joints, lengths, torch.zeros_like(lengths), torch.arange(n), skeleton), s.unit_axis,
                        segments=s.segments)  # fmt: skip
     return logits_of(stacked(features), *classifiers).mean(dim=0)

@@ -13,6 +13,8 @@ from torch import Tensor
 
 from skelmm_core.skeletons import Skeleton
 
+STILL = 1e-6  # metres, or image heights: a joint's step that may be the rounding of its coordinates
+
 
 def centre(rows: Tensor, joint: int) -> Tensor:
     """Subtract one joint from all, frame by frame, (R, V, 3) -> same; a frame of zeros (no body) stays zeros."""
@@ -34,6 +36,31 @@ def smoothed(rows: Tensor, starts: Tensor, lengths: Tensor, bodies: Tensor, devi
         total += rows[source] * weight.view(-1, 1, 1)
         weights += weight
     return torch.where(present.view(-1, 1, 1), total / weights.clamp_min(1e-12).view(-1, 1, 1), 0)
+
+
+def trimmed(
+    rows: Tensor, starts: Tensor, lengths: Tensor, bodies: Tensor, share: float, flat: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Packed clips without their still ends: rows (R', V, 3), starts (N,), lengths (N,).
+
+    A clip begins with the step in which all its joints together, of both bodies, have gone `share` of their whole way, and ends with the
+    step in which all but `share` of it is gone: somebody who stands and waits moves little, for however long. At least two frames stay; a
+    clip in which nothing moves stays whole. Steps from or to a frame of zeros (no body) count nothing, nor do those below `STILL`. flat:
+    joints in an image, of which x and y count, where they were seen in both frames.
+    """
+    row, first, _ = places(starts, lengths, bodies)
+    owner = torch.arange(len(starts), device=rows.device).repeat_interleave(lengths * bodies)  # (R,) which clip
+    frame, before = row - first, (row - 1).clamp_min(first)
+    known = rows[..., 2] > 0 if flat else (rows.abs().amax(dim=(1, 2)) > 0).unsqueeze(1)  # (R, V or 1)
+    step = (rows - rows[before])[..., : 2 if flat else 3].double().norm(dim=2)  # (R, V)
+    step = (step * (known & known[before] & (step > STILL))).sum(dim=1)
+    gone = step.new_zeros(len(starts), int(lengths.max())).index_put_((owner, frame), step, accumulate=True).cumsum(1)  # (N, L)
+    whole = gone[:, -1:]
+    last = torch.where(whole.squeeze(1) > 0, (gone < (1 - share) * whole).sum(dim=1), lengths - 1).minimum(lengths - 1)
+    begin = ((gone < share * whole).sum(dim=1) - 1).minimum(last - 1).clamp_min(0)
+    kept = last - begin + 1
+    rows = rows[(frame >= begin[owner]) & (frame <= last[owner])]
+    return rows, (kept * bodies).cumsum(0) - kept * bodies, kept
 
 
 def places(starts: Tensor, lengths: Tensor, bodies: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -38,7 +38,7 @@ POSITIVE = (
     "distillation_weight", "probe_epochs", "probe_lr", "probe_batch", "neighbours", "segments",
 )  # fmt: skip
 RANGES: dict[str, tuple[float, float | None]] = {
-    "seed": (0, 2**32 - 1), "frames": (3, None), "smooth": (0, 100),
+    "seed": (0, 2**32 - 1), "frames": (3, None), "smooth": (0, 100), "trim": (0, 0.4),
     "exchange_from": (0, 1), "lr_drop": (0, 1), "probe_lr_drop": (0, 1), "warmup": (0, 1), "dropout": (0, 0.95),
     "crop_min": (0.05, 1), "key_momentum": (0, 1), "sgd_momentum": (0, 1),
 }  # fmt: skip  # other numbers: 0 or more
@@ -53,6 +53,7 @@ class Evaluate:
     skeleton: str = "native"  # joints to work on: "native" or the name of a skeleton to map to
     frames: int = 50  # T, frames that every clip is resampled to
     smooth: float = 0.0  # Gaussian smoothing along time before that: standard deviation in recorded frames; published: none
+    trim: float = 0.0  # share of a clip's whole way cut off at each end, so that nobody stands and waits; published: none
     view: str = "frame"  # normalisation of place and heading: "frame" by frame, as published, or once per "clip"
     segments: int = 1  # parts of a clip's time over which frozen features are averaged, beside the whole; published: the whole alone
     whiten: int = 0  # principal components of each stream's frozen features that are kept, all of one variance; 0: features as they are
@@ -192,7 +193,7 @@ def narrow(settings: Evaluate, stage: str, **changes: Any) -> Any:
 
 def training_fields(settings: Evaluate) -> dict[str, Any]:
     """The fields that decide what a training stage's weights are: not those of evaluation, nor the protocol, whose split counts."""
-    evaluation = {f.name for f in dataclasses.fields(Evaluate)} - {"seed", "skeleton", "frames", "smooth", "view"}
+    evaluation = {f.name for f in dataclasses.fields(Evaluate)} - {"seed", "skeleton", "frames", "smooth", "trim", "view"}
     return {k: v for k, v in dataclasses.asdict(settings).items() if k not in evaluation}
 
 

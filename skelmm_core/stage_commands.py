@@ -280,7 +280,7 @@ def _examples(exp: Experiment, branches: Branches) -> list[tuple[np.ndarray, Ten
     from skelmm_core.evaluation.features import extract, stacked
 
     s, rows = exp.settings, exp.split.test[:EXAMPLES]
-    some = batches.load(exp.clips, rows, s.frames, s.skeleton, s.view, smooth=s.smooth)
+    some = batches.load(exp.clips, rows, s.frames, s.skeleton, s.view, smooth=s.smooth, trim=s.trim)
     features = stacked(extract(branches.cpu(), some, s.unit_axis)).transpose(0, 1)  # (N, S, F)
     raw = [predicting.on_joints(exp.clips.joints_of(i), exp.clips.skeleton, exp.train.skeleton) for i in rows]
     return list(zip(raw, features, strict=True))

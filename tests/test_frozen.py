@@ -122,10 +122,10 @@ def motion(tmp_path_factory) -> clips.Clips:
 
 @pytest.mark.parametrize("skeleton", ["native", "kinect20"])
 @pytest.mark.parametrize("bodies", BODIES)
-@pytest.mark.parametrize("preset", ["described", "published", "small"])
-def test_raw_clips_give_the_features_of_prepared_ones(motion, preset, bodies, skeleton):
-    s, rows = settings.resolve("pretrain", preset), np.r_[0:4, np.flatnonzero(motion.bodies == 2)[:3]]
-    prepared = batches.load(motion, rows, s.frames, skeleton, s.view, smooth=s.smooth)
+@pytest.mark.parametrize(("preset", "trim"), [("described", 0.0), ("published", 0.1), ("small", 0.0), ("small", 0.1)])
+def test_raw_clips_give_the_features_of_prepared_ones(motion, preset, trim, bodies, skeleton):
+    s, rows = settings.resolve("pretrain", preset, trim=trim), np.r_[0:4, np.flatnonzero(motion.bodies == 2)[:3]]
+    prepared = batches.load(motion, rows, s.frames, skeleton, s.view, smooth=s.smooth, trim=s.trim)
     branches = encoders(prepared.skeleton, modalities.NAMES, bodies)
     expected = torch.stack(list(extract(branches, prepared, s.unit_axis).values()), dim=1)
     weights = torch.from_numpy(skeletons.mapping(motion.skeleton, prepared.skeleton))
@@ -139,16 +139,18 @@ def test_raw_clips_give_the_features_of_prepared_ones(motion, preset, bodies, sk
 @given(length=st.integers(1, 40), people=st.integers(1, 2), seed=st.integers(0, 99), gaps=st.floats(0, 1), data=st.data())
 @tries(max_examples=40)
 def test_clips_of_any_length_and_with_gaps_are_prepared_as_ever(length, people, seed, gaps, data):
-    view, smooth, frames = (data.draw(st.sampled_from(v)) for v in (("frame", "clip"), (0.0, 0.3, 4.0), (3, 16, 50)))
+    drawn = (("frame", "clip"), (0.0, 0.3, 4.0), (0.0, 0.03, 0.4), (3, 16, 50))
+    view, smooth, trim, frames = (data.draw(st.sampled_from(v)) for v in drawn)
     rng = np.random.default_rng(seed)
     joints = torch.from_numpy(rng.normal(size=(3, people, length, 20, 3)).astype(np.float32))
     joints[torch.from_numpy(rng.random((3, people, length)) < gaps)] = 0  # nobody seen
     counts, size = torch.full((3,), people), people * length
     expected = batches.prepared(joints.reshape(-1, 20, 3), torch.arange(3) * size, torch.full((3,), length), counts, KINECT20, frames,
-                                people, view, smooth)  # fmt: skip
-    s = settings.Evaluate(frames=frames, view=view, smooth=smooth)
+                                people, view, smooth, trim)  # fmt: skip
+    s = settings.Evaluate(frames=frames, view=view, smooth=smooth, trim=trim)
     found = frozen.FromJoints(encoders(KINECT20, ("joint",)), s).prepared(joints)
-    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found[0], expected[0], rtol=1e-5, atol=1e-5)
+    assert torch.equal(found[1].long(), expected[1])
 
 
 def test_where_empty_bodies_are_averaged_in_one_person_is_one_of_as_many_as_there_is_room_for(motion):
@@ -209,12 +211,12 @@ def libraries() -> None:
 
 @pytest.fixture(scope="module")
 def settings_of_file() -> settings.Pretrain:
-    return settings.resolve("pretrain", "small", modalities="joint,angular_velocity")
+    return settings.resolve("pretrain", "small", modalities="joint,angular_velocity", trim=0.05)
 
 
 @pytest.fixture(scope="module")
 def file(libraries, motion, settings_of_file, tmp_path_factory) -> Path:
-    """Two encoders that leave empty bodies out, with classifiers, prepared as the preset `small` does."""
+    """Two encoders that leave empty bodies out, with classifiers, prepared as the preset `small` does and trimmed."""
     path, s = tmp_path_factory.mktemp("onnx") / "model.onnx", settings_of_file
     rng = torch.Generator().manual_seed(3)
     classifiers = torch.randn(2, 32, 5, generator=rng), torch.randn(2, 1, 5, generator=rng)
@@ -226,7 +228,7 @@ def file(libraries, motion, settings_of_file, tmp_path_factory) -> Path:
 def test_an_onnx_file_gives_the_features_of_the_encoders_for_raw_clips(file, motion, settings_of_file):
     s, rows = settings_of_file, np.r_[0:4, np.flatnonzero(motion.bodies == 2)[:3]]
     session, about = onnx_file.load(file, threads=1)
-    prepared = batches.load(motion, rows, s.frames, view=s.view, smooth=s.smooth)
+    prepared = batches.load(motion, rows, s.frames, view=s.view, smooth=s.smooth, trim=s.trim)
     expected = torch.stack(list(extract(encoders(NTU25, s.names, "present"), prepared, s.unit_axis).values()), dim=1)
     found = [session.run(None, {"joints": motion.joints_of(i)[None]}) for i in rows]  # each of its own length
     assert worst(torch.from_numpy(np.concatenate([f for f, _ in found])), expected) < 1e-4

@@ -222,7 +222,7 @@ def hostile_facts(title: str, **changes) -> model_card.Facts:
     }  # fmt: skip
     facts = model_card.Facts(
         title, title, (title, "bone"), replace(NTU25, name="<u>`|", joints=joints), 2, HOSTILE, data | {"median_frames": 9.0}, title, False,
-        {title: title}, {"frames": 9, "smooth": 0, "view": "clip"}, results, ["skelmm", title],
+        {title: title}, {"frames": 9, "smooth": 0, "trim": 0.1, "view": "clip"}, results, ["skelmm", title],
     )  # fmt: skip
     return replace(facts, **changes)
 

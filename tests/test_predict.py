@@ -48,9 +48,9 @@ def slow(branches: Branches, heads: export.Classifiers, s, data: clips.Clips, ro
     weights = skeletons.mapping(data.skeleton, next(iter(branches.values())).skeleton)
     target = next(iter(branches.values())).skeleton
     assert weights.shape == (len(target), len(data.skeleton))
-    prepared = batches.load(data, np.array([row]), s.frames, target, s.view, smooth=s.smooth).joints[..., :room]
+    prepared = batches.load(data, np.array([row]), s.frames, target, s.view, smooth=s.smooth, trim=s.trim)
     computed = modalities.compute(
-        prepared, torch.tensor([data.frames[row]]), target, ("joint", "bone"), "described" if s.unit_axis else "published"
+        prepared.joints[..., :room], prepared.frames, target, ("joint", "bone"), "described" if s.unit_axis else "published"
     )
     logits = []
     with torch.no_grad():
@@ -89,7 +89,7 @@ def test_joints_in_an_image(tmp_path):
     recordings = [Recording(x.astype("f4"), i % 2, f"clip {i}", subject=1 + i // 2) for i, x in enumerate(joints)]
     clips.write(tmp_path / "a.clips", Source("poses", COCO17, ("a", "d"), 30.0, "", "0" * 64, recordings, as_given), progress=False)
     data = clips.open_clips(tmp_path / "a.clips")
-    model, branches, heads = model_for(COCO17, "present")
+    model, branches, heads = model_for(COCO17, "present", trim=0.1)
     found = predicting.predict(model, data, range(4))
     for row in range(4):
         np.testing.assert_allclose(found[row], slow(branches, heads, model.settings, data, row, 1), atol=1e-5)

@@ -45,7 +45,7 @@ def encoders_under(exp: Experiment, branches: Branches, rows: np.ndarray | None 
 
     def under(kind: str, level: float) -> tuple[float, float]:
         clips = cast(Clips, Damaged(exp.clips, kind, level, s.seed))  # has all that is asked of it there
-        test = batches.load(clips, tested, s.frames, s.skeleton, s.view, exp.fabric.device, smooth=s.smooth)
+        test = batches.load(clips, tested, s.frames, s.skeleton, s.view, exp.fabric.device, smooth=s.smooth, trim=s.trim)
         query = whitened(clean, exp.extracted(branches, test, s.segments), s.whiten)[1]
         right = logits_of(stacked(query), weight, bias).mean(dim=0).argmax(dim=1) == test.labels.cpu()
         nearest = knn(gallery, query, labels, test.labels.cpu(), classes, s.neighbours)

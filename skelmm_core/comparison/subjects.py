@@ -22,7 +22,7 @@ from skelmm_core.evaluation.recipes import Finetune
 from skelmm_core.experiment import Experiment
 
 REFERENCES = ("untrained", "raw", "supervised")
-INPUT = ("seed", "frames", "smooth", "view", "skeleton", "unit_axis", "bodies")  # settings that decide a frozen feature
+INPUT = ("seed", "frames", "smooth", "trim", "view", "skeleton", "unit_axis", "bodies")  # settings that decide a frozen feature
 READ = ("segments", "whiten")  # and what is read from it
 FIT = ("precision", "hidden", "features", "dropout", "initialisation", "crop_shift", "crop_min", "shear", "yaw", "offset")
 
