@@ -260,6 +260,41 @@ def test_keys_turn_and_zoom(open_page, tmp_path):
     assert "Shift and arrows: turn" in page.locator(".note").last.text_content()
 
 
+@pytest.mark.parametrize("skeleton", ["ntu25", "coco17"])
+def test_figures_are_moved_as_far_as_they_are_dragged(open_page, tmp_path, skeleton):
+    """With Shift held, and in an image, where nothing turns, without; the discs of the joints tell where they are drawn."""
+    person = clip() if skeleton == "ntu25" else np.random.default_rng(0).uniform(0.2, 0.8, (1, 20, 17, 3))
+    page = open_page(drawing.show(person, skeleton).save(tmp_path / "player.html").as_uri())
+    page.evaluate(
+        "() => { const pen = CanvasRenderingContext2D.prototype, arc = pen.arc; window.discs = [];"
+        "pen.arc = function (x, y, ...rest) { window.discs.push([x, y]); return arc.call(this, x, y, ...rest); } }"
+    )
+
+    def places():
+        page.evaluate("window.discs = []")
+        page.locator("input[type=range]").fill("0")  # draws once
+        return np.array(page.evaluate("window.discs"))
+
+    before, box = places(), page.locator("canvas").bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    if skeleton == "ntu25":
+        page.keyboard.down("Shift")
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 40, y - 25, steps=5)
+    page.mouse.up()
+    page.keyboard.up("Shift")
+    np.testing.assert_allclose(places(), before + (40, -25), atol=1e-6)
+    page.locator(".card").focus()
+    page.keyboard.press("PageUp")
+    zoomed = places()
+    page.keyboard.press("PageDown")
+    np.testing.assert_allclose(places(), before + (40, -25), atol=1e-6, err_msg="zooming in and out brings them back")
+    assert np.ptp(zoomed[:, 0]) > 1.1 * np.ptp(before[:, 0])
+    page.keyboard.press("r")
+    np.testing.assert_allclose(places(), before, atol=1e-6)
+
+
 SHOWN = {3: ["joint", "motion", "bone"], 5: ["limbs", "joint", "motion", "bone", "acceleration"], 7: ["limbs", *modalities.NAMES]}
 
 

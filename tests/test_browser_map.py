@@ -213,6 +213,25 @@ def test_a_search_goes_from_match_to_match_and_says_when_there_is_none(open_page
     page.screenshot(path=pictures / "map_search.png", full_page=True)
 
 
+def test_a_clip_that_is_found_outside_the_view_is_brought_into_it(open_page, tmp_path):
+    page = open_page(front().save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 1300})
+    box, search = page.locator("canvas").first.bounding_box(), page.get_by_label("find a clip by name")
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.click(*middle)
+    for _ in range(8):  # far into one place
+        page.mouse.wheel(0, -600)
+    for name in ("take 77", "take 250"):
+        search.fill(name)
+        page.keyboard.press("Enter")
+        page.mouse.move(5, 5)
+        page.mouse.move(*middle)
+        assert name in page.locator(".tip").text_content(), "it lies under the pointer in the middle"
+    view = canvas(page)
+    search.fill("take 250")
+    page.keyboard.press("Enter")
+    assert canvas(page) == view, "what is seen already stays where it is"
+
+
 def test_control_s_on_the_map_and_on_its_player_is_the_page_s(open_page, tmp_path):
     map_ = front()
     page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 1500})

@@ -441,6 +441,8 @@ function linkedMap(host, data, id) {
     if (!found.length) return (told.textContent = `no clip is called “${search.value.trim()}”`);
     reached = found.find((i) => i > reached) ?? found[0];
     told.textContent = found.length > 1 ? `${found.indexOf(reached) + 1} of ${found.length}; Enter: the next` : "";
+    const [x, y] = at(reached);
+    if (x < 0 || y < 0 || x > canvas.clientWidth || y > canvas.clientHeight) [view.x, view.y] = [now[2 * reached], now[2 * reached + 1]];
     choose(reached);
   };
   search.oninput = () => { told.textContent = ""; };

@@ -165,10 +165,11 @@ function play(host, data) {
   const again = add(second, "button", { type: "button" }, "reset view");
   const legend = add(card, "div", { class: "note" });
   const help = "Wheel, after a click, or Page Up, Page Down: zoom. Double click or R: reset. Space: play. ← →: one frame. + −: speed.";
-  add(card, "div", { class: "note" }, (flat ? "" : "Drag, or Shift and arrows: turn. ") + help);
+  const hand = flat ? "Drag, or Shift and arrows: move. " : "Drag, or Shift and arrows: turn. Shift and drag: move. ";
+  add(card, "div", { class: "note" }, hand + help);
 
   // what is to be seen
-  const home = { turn: flat ? 0 : (data.turn * Math.PI) / 180, pitch: flat ? 0 : 0.2, zoom: 1 };
+  const home = { turn: flat ? 0 : (data.turn * Math.PI) / 180, pitch: flat ? 0 : 0.2, zoom: 1, right: 0, down: 0 }; // the last two in pixels
   let view = { ...home }, time = 0, playing = false, last = 0, panels = [], drawn = "";
   const frameOf = (clip) => Math.min(clip.frames - 1, Math.floor(time * clip.rate + 1e-6));
   const ended = (clip) => clips.length > 1 && time * rate > ((clip.frames - 1) / clip.rate) * rate + 0.5;
@@ -313,7 +314,8 @@ function play(host, data) {
     const { clip, name, x, y, wide, high, scale } = panel, { bone, sides, frames, points } = clip, count = bone.length, t = frameOf(clip);
     const style = data.scales[name], arrows = style && arrowsOf(clip, name), coloured = style && look.value === "colour";
     const [x0, x1, y0, y1] = panel.outline, zoomed = scale * view.zoom, head = clips.length > 1 ? 38 : 20;
-    const across = x + wide / 2 + (flat ? 0 : 14) - ((x0 + x1) / 2) * zoomed, down = y + (high + head - 30) / 2 - ((y0 + y1) / 2) * zoomed;
+    const across = x + wide / 2 + (flat ? 0 : 14) - ((x0 + x1) / 2) * zoomed + view.right;
+    const down = y + (high + head - 30) / 2 - ((y0 + y1) / 2) * zoomed + view.down;
     const see = camera(clip, view, across, down, scale);
     const from = (array, i) => see(array[3 * i], array[3 * i + 1], array[3 * i + 2]);
     pen.save();
@@ -435,11 +437,21 @@ function play(host, data) {
   const reset = () => { view = { ...home }; draw(); };
   const faster = (by) => { speed.selectedIndex = Math.min(Math.max(speed.selectedIndex + by, 0), speeds.length - 1); };
 
-  const zoomBy = (factor) => { view.zoom = Math.min(Math.max(view.zoom * factor, 0.3), 12); draw(); };
-  const orbit = (right, down) => { // by pixels that are dragged
-    if (flat) return;
-    view.turn -= right * 0.01;
-    view.pitch = Math.min(Math.max(view.pitch + down * 0.01, -0.3), 1.57);
+  const zoomBy = (factor) => { // what is in the middle stays there
+    const before = view.zoom;
+    view.zoom = Math.min(Math.max(before * factor, 0.3), 12);
+    view.right *= view.zoom / before;
+    view.down *= view.zoom / before;
+    draw();
+  };
+  const drag = (right, down, moves = flat) => { // by pixels: moves the figures, or turns them
+    if (moves) {
+      view.right += right;
+      view.down += down;
+    } else {
+      view.turn -= right * 0.01;
+      view.pitch = Math.min(Math.max(view.pitch + down * 0.01, -0.3), 1.57);
+    }
     if (!playing) draw();
     else drawn = "";
   };
@@ -456,8 +468,8 @@ function play(host, data) {
     const action = {
       " ": button ? null : () => run(!playing), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
       Home: () => go(0), End: () => go(ticks), PageUp: () => zoomBy(1.2), PageDown: () => zoomBy(1 / 1.2),
-      ShiftArrowLeft: () => orbit(-15, 0), ShiftArrowRight: () => orbit(15, 0),
-      ShiftArrowUp: () => orbit(0, -15), ShiftArrowDown: () => orbit(0, 15),
+      ShiftArrowLeft: () => drag(-15, 0), ShiftArrowRight: () => drag(15, 0),
+      ShiftArrowUp: () => drag(0, -15), ShiftArrowDown: () => drag(0, 15),
       "+": () => faster(1), "=": () => faster(1), "-": () => faster(-1), r: reset, R: reset,
     }[(event.shiftKey && event.key.startsWith("Arrow") ? "Shift" : "") + event.key];
     event.stopPropagation();
@@ -479,7 +491,7 @@ function play(host, data) {
     const apart = fingers.size === 2 ? spread() : 0;
     fingers.set(event.pointerId, [event.clientX, event.clientY]);
     if (apart) return zoomBy(spread() / apart);
-    if (fingers.size < 2) orbit(event.clientX - was[0], event.clientY - was[1]);
+    if (fingers.size < 2) drag(event.clientX - was[0], event.clientY - was[1], flat || event.shiftKey);
   });
   for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => fingers.delete(event.pointerId));
   canvas.addEventListener("wheel", (event) => {
