@@ -29,7 +29,7 @@ browser: $(VENV)/installed-browser  ## player and map in Chromium, JupyterLab an
 	OMP_NUM_THREADS=1 SKELMM_SCREENSHOTS=outputs/browser $(BIN)/python -m pytest -m browser -rs tests/test_browser*.py $(ARGS)
 
 faults: $(VENV)/installed-lab  ## kills at random places, torn files, full disks, two writers, no network, the same answer twice; minutes
-	OMP_NUM_THREADS=1 SKELMM_FAULTS=25 $(BIN)/python -m pytest -m faults -rs tests/test_faults.py $(ARGS)
+	OMP_NUM_THREADS=1 SKELMM_FAULTS=25 $(BIN)/python -m pytest -m faults -rs tests $(ARGS)
 
 check: $(VENV)/installed  ## style and types: ruff, and mypy, strict on the package
 	$(BIN)/ruff check .

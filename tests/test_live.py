@@ -8,7 +8,7 @@ import signal
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
-from test_faults import TINY
+from toy_stage import TINY
 
 from skelmm_core import checkpoints, drawing, notebook, watching
 from skelmm_core.errors import DataError

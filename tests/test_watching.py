@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from test_faults import TINY, after, joints, loop, state, whole  # noqa: F401 - fixtures
+from toy_stage import TINY, after, joints, loop, state, whole  # noqa: F401 - fixtures
 
 from skelmm_core import modalities, watching
 from skelmm_core.batches import Batches
