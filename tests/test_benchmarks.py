@@ -105,7 +105,13 @@ def test_an_unknown_benchmark_is_named(capsys):
     assert "unknown benchmark 'parsin'; choose from inference, parsing" in capsys.readouterr().err
 
 
-SCRIPTS = [["benchmarks/growth.py"], ["benchmarks/step_time.py"], ["benchmarks/precision.py"], ["benchmarks/utd_mhad.py"]]
+SCRIPTS = [
+    ["benchmarks/growth.py"],
+    ["benchmarks/step_time.py"],
+    ["benchmarks/precision.py"],
+    ["benchmarks/utd_mhad.py"],
+    ["benchmarks/held_out.py"],
+]
 PARTS = [["-m", f"benchmarks.{name}"] for name in ("formats", "hot_spots", "card", "steps")]
 
 
