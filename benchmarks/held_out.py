@@ -51,6 +51,8 @@ def measure(job: tuple[Path, Path, str, str, int]) -> list[float]:
     path, out, name, stage, seed = job
     import torch
 
+    from skelmm_core.evaluation.knn import knn
+    from skelmm_core.evaluation.linear import linear_probe
     from skelmm_core.experiment import Experiment
 
     torch.set_num_threads(1)
@@ -58,9 +60,10 @@ def measure(job: tuple[Path, Path, str, str, int]) -> list[float]:
     for held in SUBJECTS:
         others = tuple(s for s in SUBJECTS if s != held)
         exp = Experiment(path, out, "small", seed=seed, protocol=f"subject in {others} / subject == {held}", **CANDIDATES[name])
-        branches = exp.untrained() if stage == "untrained" else getattr(exp, stage)().model.query
-        scores, count = exp.score(branches), len(exp.split.test)
-        found = scores.late.accuracy, scores.knn.accuracy, prepared_nearest(exp)
+        train, test = exp.features(exp.untrained() if stage == "untrained" else getattr(exp, stage)().model.query)
+        labels, count = (exp.train.labels.cpu(), exp.test.labels.cpu()), len(exp.split.test)
+        late = linear_probe(train, labels[0], test, labels[1], len(exp.clips.class_names), exp.settings, "late", standardise=True)
+        found = late.accuracy, knn(train, test, *labels, len(exp.clips.class_names)).accuracy, prepared_nearest(exp)
         right, clips = [r + f * count for r, f in zip(right, found, strict=True)], clips + count
     print(f"{name}, seed {seed}: " + ", ".join(f"{r / clips:.1f}" for r in right), flush=True)
     return [r / clips for r in right]

@@ -130,7 +130,7 @@ def run(
         notebooks: comma-separated numbers or names, e.g. 02,03; empty: all.
         parameters: a parameter for every chosen notebook that has it, e.g. -p epochs=8; may be repeated.
         jobs: notebooks at a time; 02 to 06 build on each other and run in order, so it is 00 and 01 that run beside them.
-        preset: described (the paper's setting), published (its code's), small (hundreds of clips), or quick (minutes).
+        preset: described (the paper's setting), published (its code's), small (hundreds of clips), best (of those), or quick (minutes).
         seed: decides all random draws; not given: 0.
         device: auto, cpu, cuda or cuda:N.
         smoke: toy sizes, seconds per stage, to see that everything runs.
@@ -232,7 +232,7 @@ def ablate(
         groups: exchange, modalities, distillation or switches; none: all.
         data: clips file, or "sample" for the built-in generated motion.
         out: folder for stages, a small file per finished cell, and the table.
-        preset: described (the paper's setting), published (its code's), small (hundreds of clips), or quick (minutes).
+        preset: described (the paper's setting), published (its code's), small (hundreds of clips), best (of those), or quick (minutes).
         seeds: comma-separated; three or more, so that differences can be told from luck.
         parameters: a setting other than the preset's, e.g. -p epochs=60; may be repeated.
         shard: a part of the grid, e.g. 2/4, in which cells that share a first stage stay together.
@@ -308,7 +308,7 @@ def gallery(
     Args:
         out: folder for the pictures.
         run: output folder of `run` on the built-in sample; stages 1 and 2 are trained there where they are not there.
-        preset: described (the paper's setting), published (its code's), small (hundreds of clips), or quick (minutes).
+        preset: described (the paper's setting), published (its code's), small (hundreds of clips), best (of those), or quick (minutes).
         parameters: a setting other than the preset's, e.g. -p epochs=8; may be repeated.
         device: auto, cpu, cuda or cuda:N.
         smoke: toy sizes, seconds per stage, to see that everything runs.

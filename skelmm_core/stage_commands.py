@@ -45,7 +45,7 @@ class Where:
 
     data: str = "sample"  # clips file, or "sample" for the built-in generated motion
     out: Path = Path("outputs/run")  # folder that stages are found in and written to
-    preset: str = "quick"  # described (the paper's setting), published (its code's), small (hundreds of clips) or quick (minutes)
+    preset: str = "quick"  # described (in the paper), published (its code), small (hundreds of clips), best (of those), or quick (minutes)
     device: str = "auto"  # auto, cpu, cuda or cuda:N
     smoke: bool = False  # toy sizes, to see that everything runs
 
