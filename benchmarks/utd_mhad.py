@@ -5,7 +5,7 @@
 Each seed trains stage 1, exchange and the students, and beside them the same without exchange, the students' modalities alone, and a
 teacher of two epochs, which shows how much of a figure needs training; then probes everything with frozen encoders; the last epoch
 counts. "joint_linear" is the joint stream trained alone, without any exchange. "prepared_1nn" are nearest neighbours in the coordinates
-that encoders get. Rows are named after the recipe: those of preset small, as
+that encoders get, "unsmoothed_1nn" in the same without smoothing. Rows are named after the recipe: those of preset small, as
 it is, have plain names, others begin with "published_" or the like. Rows of the same names are replaced, others are kept; fewer than
 three seeds, or small with other settings, are a trial and go to OUT/trial.json. What was
 trained before with the same settings and code is found again in --out, so an interrupted benchmark goes on where it stopped; what
@@ -67,8 +67,9 @@ def table(rows: list[dict[str, Any]]) -> str:
         return "–" if row is None else f"{row['mean']:.1f} ± {row['std']:.1f}"
 
     lines = ["| | linear probe, fused late | linear probe, fused jointly | kNN (k = 1) |", "|---|---|---|---|"]
-    if "raw_1nn" in found:
-        lines.append(f"| raw coordinates | – | – | {found['raw_1nn']['mean']:.1f} |")
+    for text, name in {"raw coordinates": "raw_1nn", "raw coordinates, still ends cut off as in `best`": "best_unsmoothed_1nn"}.items():
+        if name in found:
+            lines.append(f"| {text} | – | – | {found[name]['mean']:.1f} |")
     for text, name in TABLE.items():
         if f"{name}_linear" in found:
             lines.append(f"| {text} | {cell(f'{name}_linear_late')} | {cell(f'{name}_linear_joint')} | {cell(f'{name}_knn')} |")
@@ -123,7 +124,7 @@ def measure(job: tuple[dict[str, Any], int, int, bool]) -> dict[str, float]:
         if streams == tuple(pair[0]):
             found |= {f"{name}_{stream}_linear": value for stream, value in scores.late.streams.items()}
     found["student_of_teacher"] = 100 * found["student_linear"] / found["teacher_linear"]
-    found["prepared_1nn"] = prepared_nearest(exp)
+    found |= {"prepared_1nn": prepared_nearest(exp), "unsmoothed_1nn": prepared_nearest(exp.again(smooth=0.0))}
     found |= {"joint_linear": found["six_without_exchange_joint_linear"]} if baselines else {}
     print(f"seed {seed}: {time.monotonic() - began:.0f} s, " + json.dumps({k: round(v, 1) for k, v in found.items()}), flush=True)
     return found
