@@ -4,11 +4,12 @@
 
 Each seed trains stage 1, exchange and the students, and beside them the same without exchange, the students' modalities alone, and a
 teacher of two epochs, which shows how much of a figure needs training; then probes everything with frozen encoders; the last epoch
-counts. "joint_linear" is the joint stream trained alone, without any exchange. "prepared_1nn" are nearest neighbours in the coordinates
-that encoders get, "unsmoothed_1nn" in the same without smoothing. Rows are named after the recipe: those of preset small, as
-it is, have plain names, others begin with "published_" or the like. Rows of the same names are replaced, others are kept; fewer than
-three seeds, or small with other settings, are a trial and go to OUT/trial.json. What was
-trained before with the same settings and code is found again in --out, so an interrupted benchmark goes on where it stopped; what
+counts. "joint_linear" is the joint stream trained alone, without any exchange; "stage1" are the encoders that exchange starts from;
+"prepared_1nn" are nearest neighbours in the coordinates that encoders get, "unsmoothed_1nn" in the same without smoothing.
+
+Rows are named after the recipe: those of preset small, as it is, have plain names, others begin with "published_" or the like. Rows of the
+same names are replaced, others are kept; fewer than three seeds, or small with other settings, are a trial and go to OUT/trial.json. What
+was trained before with the same settings and code is found again in --out, so an interrupted benchmark goes on where it stopped; what
 other code trained is refused.
 """
 
@@ -45,7 +46,8 @@ TABLE = {  # rows of the README's table; what a row is called in the results
     "published recipe, teacher, features standardised": "published_teacher_standardised",
     "published recipe, student, features standardised": "published_student_standardised",
     "best recipe, untrained encoders, six modalities": "best_untrained",
-    "**best recipe, teacher**": "best_teacher",
+    "best recipe, six, each alone, as exchange finds them": "best_stage1",
+    "**best recipe, teacher: six with exchange**": "best_teacher",
     "best recipe, of the teacher, joint, motion, bone": "best_teacher_three",
     "**best recipe, student**": "best_student",
 }
@@ -97,8 +99,8 @@ def measure(job: tuple[dict[str, Any], int, int, bool]) -> dict[str, float]:
     began = time.monotonic()
     exp = Experiment(**options, seed=seed)
     students = exp.settings.student_names
-    stages = {"teacher": exp.exchange(), "student": exp.distill()}
-    trained = sum(stage.seconds for stage in (*stages.values(), exp.pretrain(until=exp.settings.exchange_epoch)))
+    stages = {"stage1": exp.pretrain(until=exp.settings.exchange_epoch), "teacher": exp.exchange(), "student": exp.distill()}
+    trained = sum(stage.seconds for stage in stages.values())
     if baselines:
         stages |= {"six_without_exchange": exp.exchange(exchange="none"), "three_alone": exp.exchange(modalities=exp.settings.students)}
         stages["brief"] = Experiment(**options | {"epochs": 2}, seed=seed).exchange()
