@@ -1,4 +1,4 @@
-"""How the recipe `best` was chosen: candidates on UTD-MHAD's training subjects alone; writes benchmarks/results/held_out.json.
+"""Preparations and readouts behind the recipe `best`, on UTD-MHAD's training subjects; writes benchmarks/results/held_out.json.
 
     python benchmarks/held_out.py $SKELMM_SHARED/data/utd_mhad_skeleton.tar.xz --seeds 0,1,2
 

@@ -1,7 +1,7 @@
 """Transfer: encoders of one data set on clips of another, and what the change of skeleton does to them, in plain sentences.
 
 The other clips' joints are mapped to the encoders' skeleton (`skeletons.mapping`: weighted means of joints), then prepared as the encoders'
-own clips were: same frames, smoothing and view. Labels, classes and the train/test split are the other data set's.
+own clips were: same frames, smoothing, trimming and view. Labels, classes and the train/test split are the other data set's.
 """
 
 from __future__ import annotations
