@@ -5,6 +5,7 @@ In the default suite for some seconds; `make soak` for an hour of training (SKEL
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import os
@@ -30,7 +31,8 @@ from skelmm_core.sources import sample
 pytestmark = pytest.mark.soak
 SECONDS = float(os.environ.get("SKELMM_SOAK", "16"))  # three quarters of them for stages from the start, a quarter for one long run
 RUNS = int(os.environ.get("SKELMM_SOAK_RUNS", "3"))
-WARM = 3  # rounds before anything is compared: imports, caches, the allocator's first pages
+WARM = 3  # rounds at least before anything is compared: imports, caches, the allocator's first pages
+PATIENCE = 60.0  # seconds more while something rises: a warm-up comes to its end, a leak does not
 RISE = {"MiB": 24.0, "objects": 2000.0}  # that the straight line through the samples may rise in all; every other count by nothing
 TINY = dict(preset="described", device="cpu", smoke=True, modalities="joint,bone", students="joint", hidden=4, features=16, embedding=8,
             frames=16, batch=4, queue=24, dropout=0.3, precision="32-true")  # fmt: skip
@@ -45,10 +47,12 @@ class Watch:
     quiet: float = 20.0  # seconds between lines
     samples: list[dict[str, float]] = field(default_factory=list)
     _told: float = field(default=-1e9, init=False)
+    _judged: float = field(default=-1e9, init=False)
     _began: float = field(default_factory=time.monotonic, init=False)
 
     def sample(self, number: int) -> None:
         gc.collect()
+        give_back()
         kinds = [type(o) for o in gc.get_objects()]
         now = {
             "MiB": ME.memory_info().rss / 2**20, "objects": len(kinds), "tensors": sum(issubclass(k, torch.Tensor) for k in kinds),
@@ -61,13 +65,31 @@ class Watch:
             told = ", ".join(f"{value:.0f} {what}" for what, value in now.items())
             print(f"{self.name}, round {number}, {time.monotonic() - self._began:.0f} s: {told}", file=sys.stderr, flush=True)
 
+    def wants_more(self, seconds: float) -> bool:
+        """Whether time is left, or the samples are too few to tell, or something rises that may yet come to its end."""
+        past = time.monotonic() - self._began
+        return past < seconds or len(self.samples) < WARM + 4 or (past < seconds + PATIENCE and self.risen() != {})
+
     def risen(self) -> dict[str, float]:
-        """What does not stay level, and by how much it rises from the first sample after the warm-up to the last."""
-        told = self.samples[WARM:]
+        """What does not stay level, and by how much it rises from the first sample after the warm-up to the last.
+
+        The warm-up is the first half: memory of a process that was busy with something else before settles over many rounds, ever more
+        slowly, where a leak rises in the second half as it did in the first.
+        """
+        told = self.samples[max(WARM, len(self.samples) // 2) :]
         assert len(told) >= 3, f"{len(self.samples)} rounds are too few to tell; give SKELMM_SOAK more seconds"
         rises = {what: rise([s[what] for s in told]) for what in told[0]}
-        print(f"{self.name}, {len(told)} rounds: " + ", ".join(f"{what} {r:+.1f}" for what, r in rises.items()), file=sys.stderr)
+        if time.monotonic() - self._judged > self.quiet:
+            self._judged = time.monotonic()
+            print(f"{self.name}, {len(told)} rounds: " + ", ".join(f"{what} {r:+.1f}" for what, r in rises.items()), file=sys.stderr)
         return {what: r for what, r in rises.items() if r > RISE.get(what, 0.5)}
+
+
+def give_back() -> None:
+    """Has the C library hand free pages back to the system, so that what is held is counted, not what was once; glibc alone can."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def rise(values: list[float]) -> float:
@@ -94,7 +116,7 @@ def motion(tmp_path_factory) -> Path:
     [
         ("MiB", 0.0, False),
         ("MiB", 0.5, False),
-        ("MiB", 1.0, True),
+        ("MiB", 2.0, True),
         ("tensors", 0.05, True),
         ("children", 0.05, True),
         ("threads", -1, False),
@@ -107,6 +129,10 @@ def test_a_leak_is_told_from_noise(what, per_round, leaks):
         watch.samples.append(level | {what: level[what] + per_round * number})
     watch.samples[0]["MiB"] = 100  # before the warm-up
     assert list(watch.risen()) == ([what] if leaks else [])
+    watch._began -= 1.5  # a second is over
+    assert watch.wants_more(2.0) and watch.wants_more(1.0) is leaks
+    watch._began -= PATIENCE
+    assert not watch.wants_more(1.0)
 
 
 def test_what_is_held_is_counted():
@@ -123,8 +149,8 @@ def test_what_is_held_is_counted():
 
 
 def test_stages_trained_over_and_over_leave_nothing(motion, tmp_path):
-    watch, trees, end = Watch("training"), [], time.monotonic() + 0.75 * SECONDS
-    while time.monotonic() < end or len(watch.samples) < WARM + 4:
+    watch, trees = Watch("training"), []
+    while watch.wants_more(0.75 * SECONDS):
         exp = Experiment(motion, tmp_path, epochs=4, student_epochs=2, **TINY)
         assert not exp.distill().found
         del exp
@@ -143,12 +169,12 @@ class _Enough(Exception):
 
 
 def test_one_long_run_stays_level(motion, tmp_path):
-    watch, end = Watch("one run"), time.monotonic() + 0.25 * SECONDS
+    watch = Watch("one run")
 
     def on_epoch(epoch: int, rows: list) -> None:
         if epoch % (20 if SECONDS > 60 else 2) == 0:
             watch.sample(epoch)
-        if time.monotonic() > end and len(watch.samples) >= WARM + 4:
+        if not watch.wants_more(0.25 * SECONDS):
             raise _Enough
 
     exp = Experiment(motion, tmp_path, epochs=100_000, on_epoch=on_epoch, **TINY)
