@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 
 from skelmm_core import manifest, modalities, settings
-from skelmm_core.batches import KEY, QUERY, Augmentation, generator
+from skelmm_core.batches import KEY, QUERY, generator
 from skelmm_core.experiment import make_fabric
 from skelmm_core.skeletons import NTU25
 from skelmm_core.stages.contrast import Contrast
@@ -44,7 +44,7 @@ def main() -> None:
     joints = torch.randn(args.batch, 3, s.frames, 25, 2, generator=rng)
     joints[torch.arange(args.batch) >= round(0.18 * args.batch), ..., 1] = 0
     joints, frames = joints.to(fabric.device), torch.full((args.batch,), 75, device=fabric.device)
-    augment = Augmentation(s.crop_shift, s.crop_min, s.shear, s.yaw, s.offset)
+    augment = s.augmentation(NTU25)
     teacher = Contrast(s, NTU25)
     calls = {"pretrain": {"exchange": "stage1"}, "exchange": {"exchange": s.exchange}, "distill": {}}
     rows = []

@@ -11,6 +11,7 @@ import dataclasses
 import json
 import logging
 import warnings
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -30,6 +31,7 @@ from skelmm_core.encoder import Branches
 from skelmm_core.errors import SettingsError
 from skelmm_core.evaluation import features
 from skelmm_core.evaluation.scores import Scores, score
+from skelmm_core.evaluation.views import Viewed
 from skelmm_core.evaluation.whitening import whitened
 from skelmm_core.files import replacing
 from skelmm_core.launch import launched
@@ -188,9 +190,24 @@ class Experiment:
         return encoders(s, self.train.skeleton, names, "query", shape_of(s)).to(self.fabric.device)
 
     def features(self, branches: Branches) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Frozen features of train and test clips in float32, name -> (N, F) on the CPU, read out as `segments` and `whiten` say."""
-        train, test = (self.extracted(branches, part, self.settings.segments) for part in (self.train, self.test))
-        return whitened(train, test, self.settings.whiten)
+        """Frozen features of train and test clips in float32, name -> (N, F) on the CPU, read out as `segments` and `whiten` say.
+
+        Those of the training clips have `probe_views` augmented versions with them (`evaluation.views`)."""
+        return whitened(self.labelled(branches), self.extracted(branches, self.test, self.settings.segments), self.settings.whiten)
+
+    def labelled(self, branches: Branches) -> dict[str, torch.Tensor]:
+        """Frozen features of the training clips before whitening, and of their `probe_views` augmented versions with them."""
+        s, train = self.settings, self.train
+        own = self.extracted(branches, train, s.segments)
+        if not s.probe_views:
+            return own
+        augment = s.augmentation(train.skeleton)
+        views = []
+        for number in range(s.probe_views):
+            rng = batches.generator(train.joints.device, s.seed, zlib.crc32(b"probe view"), number)
+            joints, frames = augment(train.joints, train.frames, rng)
+            views.append(self.extracted(branches, dataclasses.replace(train, joints=joints, frames=frames), s.segments))
+        return Viewed(own, views)
 
     def embeddings(self, branches: Branches) -> dict[str, torch.Tensor]:
         """What the projection heads make of the test clips, name -> (N, D) on the CPU."""

@@ -27,7 +27,8 @@ TRAINING = (
     "queues.py", "losses.py", "partition.py", "distillation.py", "frozen.py", "processes.py", "stages/*.py",
 )  # fmt: skip
 EVALUATION = tuple(f"evaluation/{name}.py" for name in (
-    "features", "linear", "knn", "metrics", "retrieval", "finetuning", "semi", "fewshot", "fusion", "whitening", "scores", "damage",
+    "features", "linear", "knn", "metrics", "retrieval", "finetuning", "semi", "fewshot", "fusion", "views", "whitening", "scores",
+    "damage",
 )) + ("comparison/parts.py", "comparison/robustness.py", "comparison/subjects.py")  # fmt: skip
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-learn", "openTSNE", "matplotlib", "plotly", "papermill")
 

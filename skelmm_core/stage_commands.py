@@ -268,7 +268,7 @@ def classifiers(exp: Experiment, branches: Branches) -> tuple[Tensor, Tensor]:
     from skelmm_core.evaluation.features import stacked
     from skelmm_core.evaluation.whitening import whitened, whitening
 
-    s, features = exp.settings, exp.extracted(branches, exp.train, exp.settings.segments)
+    s, features = exp.settings, exp.labelled(branches)
     white = whitened(features, features, s.whiten)[0]
     found = linear.classifiers(white, exp.train.labels.cpu(), len(exp.clips.class_names), s)
     return export.behind(found, *whitening(stacked(features), s.whiten)) if s.whiten else found

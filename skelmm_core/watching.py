@@ -7,6 +7,7 @@ lies in the stage's folder as ``watch.jsonl``, one line of JSON per look.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import sys
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from skelmm_core.batches import Augmentation, Batches, generator
+from skelmm_core.batches import Batches, generator
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, SettingsError
 from skelmm_core.evaluation import features, metrics
@@ -78,9 +79,10 @@ class Watch:
         count = min(self.most, max(FEWEST, len(clips) * self.every // SHARE))
         device = clips.joints.device
         part = clips.select(torch.from_numpy(metrics.sample(len(clips), s.seed, count)).to(device))
-        augment = Augmentation(s.crop_shift, s.crop_min, s.shear, s.yaw, s.offset, clips.skeleton.dimensions)
+        augment = s.augmentation(clips.skeleton)
         rngs = [generator(device, s.seed, STREAM, number) for number in range(2)]
-        self.views = [Batches(*augment(part.joints, part.frames, rng), part.labels, part.index, part.skeleton) for rng in rngs]
+        changed = [augment(part.joints, part.frames, rng) for rng in rngs]
+        self.views = [dataclasses.replace(part, joints=joints, frames=frames) for joints, frames in changed]
         self.labels, self.groups = part.labels.cpu(), None
         if self.subjects is not None:
             groups = torch.as_tensor(np.asarray(self.subjects)[part.index.cpu().numpy()], dtype=torch.long)

@@ -15,13 +15,15 @@ from typing import Any, NamedTuple
 
 from skelmm_core import manifest, settings
 from skelmm_core.comparison.parts import PARTS
-from skelmm_core.comparison.subjects import FIT, INPUT, READ, REFERENCES, Subject, data, fields, weights_digest, with_references
+from skelmm_core.comparison.subjects import AUGMENT, FIT, INPUT, READ, REFERENCES, Subject, data, fields, weights_digest, with_references
 from skelmm_core.evaluation import recipes
 from skelmm_core.evaluation.recipes import Recipe
 from skelmm_core.files import replacing
 
 __all__ = ["REFERENCES", "Row", "Subject", "compare", "data", "weights_digest", "with_references"]
-PROBE = ("probe_epochs", "probe_lr", "probe_lr_drop", "probe_batch", "probe_standardise", "probe_fusion", "neighbours")
+PROBE = (
+    "probe_epochs", "probe_lr", "probe_lr_drop", "probe_batch", "probe_standardise", "probe_fusion", "neighbours", "probe_views", *AUGMENT,
+)  # fmt: skip
 
 
 class Row(NamedTuple):

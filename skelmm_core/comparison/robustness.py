@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
-from torch import Tensor
 
 from skelmm_core import batches
 from skelmm_core.clips import Clips
@@ -38,7 +37,7 @@ def encoders_under(exp: Experiment, branches: Branches, rows: np.ndarray | None 
     """A function of damage and level -> accuracy of linear probe (fused as the settings say) and kNN in percent of the test clips, or of
     those of the clips file that have the numbers `rows`."""
     s, labels, classes = exp.settings, exp.train.labels.cpu(), len(exp.clips.class_names)
-    clean: dict[str, Tensor] = exp.extracted(branches, exp.train, s.segments)
+    clean = exp.labelled(branches)
     gallery = whitened(clean, clean, s.whiten)[0]
     weight, bias = classifiers(gallery, labels, classes, s)
     tested = exp.split.test if rows is None else rows

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from skelmm_core import checkpoints, manifest, settings
-from skelmm_core.augmentation import Augmentation
 from skelmm_core.encoder import Branches
 from skelmm_core.evaluation import finetuning, knn, recipes
 from skelmm_core.evaluation.recipes import Finetune
@@ -24,7 +23,8 @@ from skelmm_core.experiment import Experiment
 REFERENCES = ("untrained", "raw", "supervised")
 INPUT = ("seed", "frames", "smooth", "trim", "view", "skeleton", "unit_axis", "bodies")  # settings that decide a frozen feature
 READ = ("segments", "whiten")  # and what is read from it
-FIT = ("precision", "hidden", "features", "dropout", "initialisation", "crop_shift", "crop_min", "shear", "yaw", "offset")
+AUGMENT = ("crop_shift", "crop_min", "warp", "limbs", "shear", "yaw", "offset")
+FIT = ("precision", "hidden", "features", "dropout", "initialisation", *AUGMENT)
 
 
 @dataclass(eq=False)
@@ -132,7 +132,7 @@ class Supervised:
 def fit(exp: Experiment, branches: Branches, recipe: Finetune, rows: Tensor | None, title: str) -> finetuning.Finetuned:
     """Fine-tune on all training clips, or on `rows` of them, with the experiment's augmentation, precision and seed."""
     s, train = exp.settings, exp.train if rows is None else exp.train.select(rows.to(exp.train.labels.device))
-    augment = Augmentation(s.crop_shift, s.crop_min, s.shear, s.yaw, s.offset, train.skeleton.dimensions)
+    augment = s.augmentation(train.skeleton)
     autocast = nullcontext if s.precision == "16-mixed" else exp.fabric.autocast  # float16 would need its gradients scaled
     return finetuning.finetune(branches, train, len(exp.clips.class_names), recipe, s.seed, augment, s.unit_axis, autocast, title)
 

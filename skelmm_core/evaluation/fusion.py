@@ -20,6 +20,7 @@ from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.evaluation.features import Features, checked_labels, stacked
 from skelmm_core.evaluation.linear import linear_probe
 from skelmm_core.evaluation.metrics import accuracy
+from skelmm_core.evaluation.views import picked
 from skelmm_core.settings import Evaluate
 
 AIMCLR = {"joint": 0.6, "bone": 0.6, "motion": 0.4}
@@ -118,7 +119,7 @@ def fusions(
     names = tuple(train)
     train_labels = checked_labels(train_labels, stacked(train), classes, "train").cpu()
     fit, apart = held_out(train_labels, share, settings.seed, groups)
-    few, others = ({n: f[rows.to(f.device)] for n, f in train.items()} for rows in (fit, apart))
+    few, others = picked(train, fit), picked(train, apart)
     trial = linear_probe(few, train_labels[fit], others, train_labels[apart], classes, settings, "late", settings.probe_standardise)
     learned = learn_weights(_stack(trial.stream_logits, names), trial.labels)
     whole = linear_probe(train, train_labels, test, test_labels, classes, settings, "late", settings.probe_standardise)

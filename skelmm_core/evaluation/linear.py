@@ -2,7 +2,8 @@
 
 As published (CrosSCLR, AimCLR, IKEM): SGD with learning rate 3, momentum 0.9, no weight decay, 100 epochs of batches of 128,
 a tenth of the rate for the last 20; several streams are trained together on the cross entropy of the mean of their logits.
-The result is that of the last epoch; no test clip has a say in anything.
+The result is that of the last epoch; no test clip has a say in anything. Features that have views with them (`views`) give each clip in
+turn as it is and in each of its versions, one of them an epoch: as many steps, other examples.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from skelmm_core.batches import generator, order
 from skelmm_core.errors import SettingsError, TrainingError, nearest
 from skelmm_core.evaluation.features import Features, checked_labels, stacked
 from skelmm_core.evaluation.metrics import ProbeResult, scored
+from skelmm_core.evaluation.views import views_of
 from skelmm_core.settings import Evaluate
 
 FUSIONS = ("joint", "late")
@@ -37,7 +39,7 @@ def linear_probe(
     """Train linear classifiers on cached features and test them.
 
     Args:
-        train, test: stream -> (N, F), the same streams in both.
+        train, test: stream -> (N, F), the same streams in both; `train` may have views with it.
         train_labels, test_labels: (N,) integers in 0..classes-1.
         settings: probe_epochs, probe_lr, probe_lr_drop, probe_batch and seed are used.
         fusion: ``"joint"`` trains one classifier per stream on the mean of their logits, as published; ``"late"`` trains
@@ -56,8 +58,8 @@ def linear_probe(
     if fusion not in FUSIONS:
         raise SettingsError(f"unknown fusion '{fusion}'{nearest(fusion, FUSIONS)}")
     names = tuple(train)
-    x, y = stacked(train), stacked(test, like=train)  # (S, N, F), (S, N', F)
-    train_labels = checked_labels(train_labels, x, classes, "train")
+    x, y = versions(train), stacked(test, like=train)  # (S, (1 + R) * N, F), (S, N', F)
+    train_labels = checked_labels(train_labels, stacked(train), classes, "train")
     test_labels = checked_labels(test_labels, y, classes, "test")
     if standardise:
         mean, scale = scaling(x)
@@ -74,14 +76,19 @@ def classifiers(features: Features, labels: Tensor, classes: int, settings: Eval
 
     Returns: weight (S, F, classes), bias (S, 1, classes), for features as they are: the probe's standardisation is inside.
     """
-    x, together = stacked(features), settings.probe_fusion == "joint" and len(features) > 1
-    labels = checked_labels(labels, x, classes, "train")
+    x, together = versions(features), settings.probe_fusion == "joint" and len(features) > 1
+    labels = checked_labels(labels, stacked(features), classes, "train")
     mean, scale = torch.zeros_like(x[:, :1]), torch.ones_like(x[:, :1])  # (S, 1, F)
     if settings.probe_standardise:
         mean, scale = scaling(x)
     weight, bias = fit((x - mean) * scale, labels, tuple(features), classes, settings, together)
     weight = scale.transpose(1, 2) * weight
     return weight, bias - mean @ weight
+
+
+def versions(features: Features) -> Tensor:
+    """(S, (1 + R) * N, F): features of N clips, and behind them those of each of their R views."""
+    return torch.cat([stacked(features), *(stacked(view, like=features) for view in views_of(features))], dim=1)
 
 
 def scaling(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,12 +98,15 @@ def scaling(x: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def fit(x: Tensor, labels: Tensor, names: Iterable[str], classes: int, settings: Evaluate, together: bool) -> tuple[Tensor, Tensor]:
-    """Train S linear classifiers at once, as one tensor: (S, N, F) and (N,) -> weight (S, F, C), bias (S, 1, C).
+    """Train S linear classifiers at once, as one tensor: (S, V * N, F) and (N,) -> weight (S, F, C), bias (S, 1, C).
+
+    x holds the N clips in V versions, one behind the other; in epoch e clip number i is seen in version (e + i) mod V.
 
     Loss: cross entropy of the mean over streams of the logits (`together`), or the sum of each stream's own cross entropy,
     which trains each as if it were alone. Order of clips and initial weights depend on seed, epoch and stream name only.
     """
-    streams, count, _ = x.shape
+    streams, count = len(x), len(labels)
+    kinds = x.shape[1] // count
     weight, bias = initial(names, x.shape[2], classes, settings.seed)
     weight, bias = weight.to(x).requires_grad_(), bias.to(x).requires_grad_()
     optimiser = torch.optim.SGD([weight, bias], lr=settings.probe_lr, momentum=0.9)
@@ -105,7 +115,7 @@ def fit(x: Tensor, labels: Tensor, names: Iterable[str], classes: int, settings:
         optimiser.param_groups[0]["lr"] = settings.probe_lr * (0.1 if dropped else 1.0)
         for rows in order(count, settings.probe_batch, settings.seed, epoch):
             rows = rows.to(x.device)
-            logits = logits_of(x[:, rows], weight, bias)  # (S, B, C)
+            logits = logits_of(x[:, rows + count * ((epoch + rows) % kinds)], weight, bias)  # (S, B, C)
             if together:
                 loss = F.cross_entropy(logits.mean(dim=0), labels[rows])
             else:

@@ -12,6 +12,7 @@ from skelmm_core.evaluation.features import joined
 from skelmm_core.evaluation.knn import knn
 from skelmm_core.evaluation.linear import linear_probe
 from skelmm_core.evaluation.metrics import ProbeResult, effective_rank, mean_cosine
+from skelmm_core.evaluation.views import picked
 from skelmm_core.settings import Evaluate
 
 Features = dict[str, Tensor]
@@ -53,7 +54,7 @@ def score(
 ) -> Scores:
     """Probe and kNN accuracy of cached features (`Experiment.features`), of the streams `names` (all by default)."""
     names = list(train) if names is None else list(names)
-    train, test = {n: train[n] for n in names}, {n: test[n] for n in names}
+    train, test = picked(train, names=names), picked(test, names=names)
     joint, late = (
         linear_probe(train, train_labels, test, test_labels, classes, settings, fusion=fusion, standardise=settings.probe_standardise)
         for fusion in ("joint", "late")

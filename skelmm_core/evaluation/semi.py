@@ -19,6 +19,7 @@ from skelmm_core.batches import generator
 from skelmm_core.errors import SettingsError, nearest
 from skelmm_core.evaluation.features import Features
 from skelmm_core.evaluation.linear import linear_probe
+from skelmm_core.evaluation.views import picked
 from skelmm_core.settings import Evaluate
 
 DRAWS = ("balanced", "random")
@@ -68,7 +69,7 @@ def probe_on(
     """A `fit` for `semi_supervised`: the linear probe of the settings on frozen features, standardised by the labelled clips alone."""
 
     def fit(rows: Tensor) -> float:
-        few = {name: f[rows.to(f.device)] for name, f in train.items()}
+        few = picked(train, rows)
         labels = torch.as_tensor(train_labels).cpu()[rows]
         fusion, standardise = settings.probe_fusion, settings.probe_standardise
         return linear_probe(few, labels, test, test_labels, classes, settings, fusion, standardise).accuracy

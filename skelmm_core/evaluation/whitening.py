@@ -13,6 +13,7 @@ from torch import Tensor
 
 from skelmm_core.evaluation.features import Features, stacked
 from skelmm_core.evaluation.linear import scaling
+from skelmm_core.evaluation.views import Viewed, views_of
 
 LEAST = 1e-5  # of the largest singular value: below that a component is rounding
 
@@ -36,12 +37,13 @@ def whitening(x: Tensor, components: int) -> tuple[Tensor, Tensor]:
 
 
 def whitened(train: Features, test: Features, components: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Both, stream -> (N, F), whitened as the training clips say: stream -> (N, K). 0 components: as they are."""
+    """Both, stream -> (N, F), whitened as the training clips say (not their views): stream -> (N, K). 0 components: as they are."""
+    views = views_of(train)
     if not components:
-        return dict(train), dict(test)
+        return Viewed(train, views) if views else dict(train), dict(test)
     mean, matrix = whitening(stacked(train), components)
 
     def of(part: Features) -> dict[str, Tensor]:
         return {name: (part[name] - m) @ w for name, m, w in zip(train, mean, matrix, strict=True)}
 
-    return of(train), of(test)
+    return Viewed(of(train), [of(view) for view in views]) if views else of(train), of(test)

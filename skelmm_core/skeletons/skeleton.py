@@ -142,6 +142,19 @@ class Skeleton:
         subsets = [distance == 0, (distance == 1) & farther, (distance == 1) & ~farther]
         return np.stack([np.where(s, weight, 0) for s in subsets]).astype(np.float32)
 
+    def paths(self) -> list[list[int]]:
+        """For each joint a row of V numbers: 1 at the joints whose bones lead to it, from one that is its own parent (the centre is) to
+        itself, both included. Raises `DataError` where bones go round in a circle."""
+        rows = []
+        for last in range(len(self)):
+            row, joint = [0] * len(self), last
+            while not row[joint]:
+                row[joint], joint = 1, self.bone[joint]
+            if self.bone[joint] != joint:
+                raise DataError(f"skeleton '{self.name}': the bones that lead to joint {self.joints[last]} go round in a circle")
+            rows.append(row)
+        return rows
+
     def sides(self) -> list[str]:
         """For each joint "left", "right" or "middle"."""
         side = ["middle"] * len(self)

@@ -25,7 +25,7 @@ from tqdm import tqdm
 
 from skelmm_core import batches as data
 from skelmm_core import checkpoints, manifest, memory, modalities, norm, processes
-from skelmm_core.batches import Augmentation, Batches
+from skelmm_core.batches import Batches
 from skelmm_core.errors import CheckpointError, SettingsError, TrainingError
 from skelmm_core.files import alone
 from skelmm_core.progress import Progress
@@ -208,7 +208,7 @@ class Loop:
         own = processes.share(fabric, len(chosen))
         clips = self.batches.select(chosen.to(self.batches.joints.device))
         drawn = epoch if s.fresh_augmentation else 0
-        augment = Augmentation(s.crop_shift, s.crop_min, s.shear, s.yaw, s.offset, clips.skeleton.dimensions)
+        augment = s.augmentation(clips.skeleton)
         views = []
         for stream in (data.QUERY, data.KEY):
             rng = data.generator(clips.joints.device, s.seed, drawn, number, stream, JOINED)
