@@ -9,6 +9,7 @@ import os
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -63,7 +64,10 @@ def test_curves_that_can_not_be_written_are_told_once_and_end_nothing(joints, wh
 
     monkeypatch.setattr(record_writer.RecordWriter, "write", full)
     monkeypatch.setattr(record_writer.RecordWriter, "close", close)
+    printed: list[threading.ExceptHookArgs] = []
+    monkeypatch.setattr(threading, "excepthook", printed.append)
     loop(joints, tmp_path).run()
+    assert not printed and threading.excepthook == printed.append  # no traceback of the thread that writes
     assert capsys.readouterr().err.count("tensorboard': No space left on device; there are no more curves for TensorBoard") == 1
     assert state(tmp_path) == whole
 

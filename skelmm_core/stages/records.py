@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import sys
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,10 +36,12 @@ class tensorboard:
     def __init__(self, folder: Path, epoch: int):
         self.folder, self.begin = folder, epoch + 1  # epochs after a killed run's last checkpoint come again
         self.writer: Any = None
+        self.hook = threading.excepthook
 
     def __enter__(self) -> Callable[[str, float, int], None]:
         from torch.utils.tensorboard import SummaryWriter
 
+        self.hook, threading.excepthook = threading.excepthook, self._ended
         with self._told():
             self.writer = SummaryWriter(str(self.folder), purge_step=self.begin)
         return self._write
@@ -47,6 +50,13 @@ class tensorboard:
         with self._told():
             if self.writer:
                 self.writer.close()
+        threading.excepthook = self.hook
+
+    def _ended(self, end: threading.ExceptHookArgs) -> None:
+        """A thread's uncaught error is printed, but for what TensorBoard's writing thread hands on to the next call, which tells it."""
+        handed_on = isinstance(end.exc_value, OSError) and getattr(end.thread, "exception", None) is end.exc_value
+        if not handed_on:
+            self.hook(end)
 
     def _write(self, key: str, value: float, epoch: int) -> None:
         with self._told():
