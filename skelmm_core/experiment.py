@@ -149,7 +149,8 @@ class Experiment:
     def pretrain(self, until: int | None = None) -> Trained:
         """Stage 1: each modality alone; `until` stops after so many epochs."""
         s = settings.narrow(self.settings, "pretrain")
-        return self._stage("pretrain", s, lambda: Contrast(s, self.train.skeleton), s.epochs, stop=until, keep=(s.exchange_epoch,))
+        keep = (*s.on_the_way(0, s.exchange_epoch), s.exchange_epoch)
+        return self._stage("pretrain", s, lambda: Contrast(s, self.train.skeleton), s.epochs, stop=until, keep=keep)
 
     def exchange(self, **changes: Any) -> Trained:
         """Stage 2, from stage 1's checkpoint at `exchange_epoch` on; `changes` to the settings, e.g. ``modalities="joint,bone"``."""
@@ -172,8 +173,8 @@ class Experiment:
 
         call = {"exchange": s.exchange}
         identity = {"parent": self.pretrain_folder().name}
-        return self._stage("exchange", s, build, s.epochs, start=s.exchange_epoch, call=call, momentum=momentum, identity=identity,
-                           code=code, changes=changes)  # fmt: skip
+        return self._stage("exchange", s, build, s.epochs, start=s.exchange_epoch, keep=s.on_the_way(s.exchange_epoch, s.epochs), call=call,
+                           momentum=momentum, identity=identity, code=code, changes=changes)  # fmt: skip
 
     def distill(self) -> Trained:
         """Stage 3: students from the teacher that `exchange()` gives."""

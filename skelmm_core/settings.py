@@ -78,6 +78,7 @@ class Pretrain(Evaluate):
     modalities: str = SIX  # comma-separated names
     epochs: int = 300  # teacher epochs in all, stage 1 and stage 2 together
     exchange_from: float = 0.5  # share of the epochs after which stage 2 may take over; stage 1 keeps a checkpoint there
+    snapshots: int = 0  # checkpoints kept on the way through stage 1 and through stage 2, evenly, for maps that show it; change no weight
     batch: int = 128  # clips per step
     queue: int = 32768  # K, negatives per branch
     key_momentum: float = 0.999  # how slowly key encoders follow; short runs need a lower one
@@ -114,6 +115,11 @@ class Pretrain(Evaluate):
     def exchange_epoch(self) -> int:
         """Number of stage-1 epochs before stage 2."""
         return max(1, round(self.epochs * self.exchange_from)) if self.epochs > 1 else 1
+
+    def on_the_way(self, begin: int, end: int) -> tuple[int, ...]:
+        """Epochs between two, evenly, after which a checkpoint is kept: `snapshots` of them, or as many as there are."""
+        parts = self.snapshots + 1
+        return tuple(sorted({begin + (end - begin) * k // parts for k in range(1, parts)} - {begin, end}))
 
     def augmentation(self, skeleton: skeletons.Skeleton) -> Augmentation:
         """The random changes of clips of this skeleton that training sees."""
@@ -161,7 +167,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "small": dict(
         frames=16, smooth=4.0, view="clip", epochs=120, student_epochs=100, batch=64, queue=256, key_momentum=0.99, temperature=0.1,
         lr=0.05, schedule="cosine", features=128, dropout=0.0, bodies="present", initialisation="scaled", unit_axis=False, crop_shift=0,
-        crop_min=0.8, shear=0.25, yaw=0.2, offset=0.02, probe_standardise=True, probe_fusion="late",
+        crop_min=0.8, shear=0.25, yaw=0.2, offset=0.02, probe_standardise=True, probe_fusion="late", snapshots=3,
     ),
 }  # fmt: skip
 PRESETS["quick"] = PRESETS["small"] | dict(epochs=16, student_epochs=16, features=64, embedding=64)  # minutes on a laptop; `make run`
@@ -205,9 +211,10 @@ def narrow(settings: Evaluate, stage: str, **changes: Any) -> Any:
 
 
 def training_fields(settings: Evaluate) -> dict[str, Any]:
-    """The fields that decide what a training stage's weights are: not those of evaluation, nor the protocol, whose split counts."""
-    evaluation = {f.name for f in dataclasses.fields(Evaluate)} - {"seed", "skeleton", "frames", "smooth", "trim", "view"}
-    return {k: v for k, v in dataclasses.asdict(settings).items() if k not in evaluation}
+    """The fields that decide what a training stage's weights are: not those of evaluation or of what is kept, nor the protocol, whose
+    split counts."""
+    others = {f.name for f in dataclasses.fields(Evaluate)} - {"seed", "skeleton", "frames", "smooth", "trim", "view"} | {"snapshots"}
+    return {k: v for k, v in dataclasses.asdict(settings).items() if k not in others}
 
 
 def digest(*parts: Any) -> str:
