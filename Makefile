@@ -12,7 +12,7 @@ run: $(VENV)/installed  ## notebooks 00-06 on the built-in sample, a report at t
 	$(BIN)/skelmm run --data sample --out $(OUT) --preset quick $(ARGS)
 
 test: $(VENV)/installed  ## all tests; set SKELMM_SHARED to the folder with real data to run those too
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 smoke: $(VENV)/installed  ## the whole pipeline at toy size, in a folder that is thrown away
 	folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && $(BIN)/skelmm run --data sample --out "$$folder/run" --smoke $(ARGS)
@@ -42,7 +42,7 @@ audit: $(VENV)/installed  ## do the pinned packages have known vulnerabilities? 
 
 coverage: $(VENV)/installed  ## all tests, the share of the package's lines that they run, and the lines that they don't; below 95 % is an error
 	rm -rf outputs/coverage && mkdir -p outputs/coverage
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n auto --maxprocesses 8 --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report --skip-covered
 

@@ -5,7 +5,7 @@
 The four training subjects (1, 3, 5, 7) are held out in turn: classifiers learn from three of them and are tested on the fourth; a figure is
 the percent of all 431 clips. No clip of a test subject is looked at. --stage untrained compares preparations and readouts in minutes, since
 encoders at their random start show most of what those do; --stage pretrain and exchange train four times for each candidate and seed, which
-takes hours.
+takes hours. Rows of candidates that are not measured this time (--only) are kept.
 """
 
 from __future__ import annotations
@@ -79,6 +79,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/held_out"), help="folder for clips and checkpoints")
     parser.add_argument("--stage", default="untrained", choices=("untrained", "pretrain", "exchange"), help="encoders that are compared")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
+    parser.add_argument("--only", default="", metavar="TEXT", help="candidates whose name holds this text; rows of others are kept")
     args = parser.parse_args()
 
     from skelmm_core import clips, manifest, sources
@@ -88,17 +89,21 @@ def main() -> None:
     if not path.exists():
         print(clips.write(path, sources.read(args.source)))
     seeds = [int(s) for s in args.seeds.split(",")]
-    jobs = [(path, args.out, name, args.stage, seed) for name in CANDIDATES for seed in seeds]
+    names = [name for name in CANDIDATES if args.only in name]
+    jobs = [(path, args.out, name, args.stage, seed) for name in names for seed in seeds]
     with ProcessPoolExecutor(os.cpu_count(), get_context("spawn")) as pool:
         found = dict(zip([job[2::2] for job in jobs], pool.map(measure, jobs), strict=True))
     shared = {"stage": args.stage, "seeds": seeds, "command": manifest.command("python", "benchmarks/held_out.py"), **code,
               "hardware": manifest.hardware(), "date": datetime.now(UTC).date().isoformat()}  # fmt: skip
     rows = []
-    for name in CANDIDATES:
+    for name in names:
         values = dict(zip(FIGURES, zip(*(found[name, seed] for seed in seeds), strict=True), strict=True))
         spread = {f: statistics.stdev(v) if len(v) > 1 else 0.0 for f, v in values.items()}
         rows.append({"name": name, "mean": {f: statistics.mean(v) for f, v in values.items()}, "std": spread, "values": values, **shared})
     results = RESULTS if args.stage == "untrained" and len(seeds) > 2 else args.out / "trial.json"
+    before = json.loads(results.read_text()) if results.exists() else []
+    rows += [row for row in before if row["name"] in CANDIDATES and row["name"] not in names]
+    rows.sort(key=lambda row: list(CANDIDATES).index(row["name"]))
     results.write_text(json.dumps(rows, indent=1) + "\n")
     print(f"{results}\n{table(rows)}")
 

@@ -27,3 +27,14 @@ def shared() -> Path:
     path = Path(folder)
     assert path.is_dir(), f"SKELMM_SHARED names '{folder}', which is no folder"
     return path
+
+
+# Workers of xdist take whole files, in this order: the longest first, so that no worker is left with one of them when the others are done.
+LONGEST = (
+    "test_notebooks", "test_cli", "test_isolation", "test_soak", "test_stages", "test_real_motion", "test_processes", "test_slurm",
+    "test_sweep", "test_verify", "test_ablation", "test_kills", "test_benchmarks", "test_faults", "test_torn",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: LONGEST.index(item.path.stem) if item.path.stem in LONGEST else len(LONGEST))
