@@ -23,7 +23,7 @@ formats: $(VENV)/installed  ## every reader of a file format on generated files,
 lab: $(VENV)/installed-lab  ## the notebooks in JupyterLab
 	mkdir -p $(VENV)/share/jupyter/lab/settings
 	cp .ci/lab.json $(VENV)/share/jupyter/lab/settings/overrides.json
-	$(BIN)/jupyter lab notebooks --LabApp.default_url=/lab/tree/README.md --ServerApp.ip=127.0.0.1 $(ARGS)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/jupyter lab . --LabApp.default_url=/lab/tree/notebooks/README.md --ServerApp.ip=127.0.0.1 $(ARGS)
 
 browser: $(VENV)/installed-browser  ## player and map in Chromium, JupyterLab and exported HTML; screenshots in outputs/browser
 	OMP_NUM_THREADS=1 SKELMM_SCREENSHOTS=outputs/browser $(BIN)/python -m pytest -m browser -rs tests/test_browser*.py $(ARGS)

@@ -33,7 +33,6 @@ from skelmm_core.files import replacing
 from skelmm_core.parameters import STAGES
 
 __all__ = [
-    "LiveCurves",
     "Session",
     "accuracy",
     "compare",
@@ -68,7 +67,7 @@ def start(notebook: str, parameters: Mapping[str, Any]) -> Session:
     data = data if data == SAMPLE else str(base / Path(data).expanduser())
     if str(given.get("skeleton") or "").lower().endswith(".toml"):
         given["skeleton"] = str(base / Path(given["skeleton"]).expanduser())
-    exp = Experiment(data=data, out=out, on_epoch=LiveCurves() if interactive() else None, **given)
+    exp = Experiment(data=data, out=out, **given)
     exp.check(STAGES.get(notebook[:2], "pretrain"))
     session = Session(notebook, exp)
     session.say(session.opening())
@@ -123,29 +122,6 @@ def repository(notebook: str) -> Path:
 def interactive() -> bool:
     """Whether somebody may be looking on: a kernel that a Jupyter server or an editor started, not papermill."""
     return "JPY_SESSION_NAME" in os.environ or "VSCODE_PID" in os.environ
-
-
-class LiveCurves:
-    """`on_epoch` callback: one figure per training stage that follows the log, drawn anew at most every `pause` seconds."""
-
-    def __init__(self, pause: float = 5.0):
-        self.pause, self.last, self.drawn = pause, 0, 0.0
-        self.handle: Any = None
-        self.stage: tuple[object, ...] = ()
-
-    def __call__(self, epoch: int, rows: Sequence[Mapping[str, float]]) -> None:
-        stage = (rows[0]["epoch"], *rows[0])
-        if stage != self.stage or epoch < self.last:
-            self.stage, self.handle, self.drawn = stage, None, 0.0
-        self.last = epoch
-        if time.monotonic() - self.drawn < self.pause:
-            return
-        self.drawn = time.monotonic()
-        figure = drawing.training_curves(rows, title=f"in training: epoch {epoch}")
-        if self.handle is None:
-            self.handle = display(figure, display_id=True)
-        else:
-            self.handle.update(figure)
 
 
 class Session:

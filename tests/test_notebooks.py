@@ -471,23 +471,3 @@ def test_tables_and_plain_values(tmp_path):
     with pytest.raises(SettingsError, match="found set"):
         notebook.plain({"a": {1, 2}})
     assert notebook.join(["a"]) == "a" and notebook.join(["a", "b", "c"]) == "a, b and c"
-
-
-def test_live_curves_follow_each_stage_in_a_figure_of_its_own(monkeypatch):
-    drawn = []
-
-    class Handle:
-        def update(self, figure):
-            drawn.append("update")
-
-    monkeypatch.setattr(notebook, "display", lambda figure, display_id: drawn.append("new") or Handle())
-    live = notebook.LiveCurves(pause=0)
-    row = {"lr": 0.1, "seconds": 1.0, "loss": 2.0, "loss/joint": 2.0, "positive/joint": 0.5, "negative/joint": 0.1}
-    stage1 = [{"epoch": 1, **row}, {"epoch": 2, **row}]
-    live(1, stage1[:1])
-    live(2, stage1)
-    live(3, [{"epoch": 3, **row}])  # stage 2 starts where stage 1 stopped
-    assert drawn == ["new", "update", "new"]
-    live.pause = 1000
-    live(4, [{"epoch": 3, **row}, {"epoch": 4, **row}])
-    assert len(drawn) == 3

@@ -18,7 +18,12 @@ from skelmm_core.errors import DataError
 MOST = 1000  # different values of a column of kinds
 UNKNOWN = 65535  # a number that is not there, in two bytes
 RAMP = [to_hex(colormaps["viridis"](share)) for share in np.linspace(0, 1, 32)]
-WORDS = {"correct": ("wrong", "correct")}  # of a column of truth values; others: "not NAME" and "NAME"
+WORDS = {"correct": ("wrong", "correct")}  # of a column of truth values, "correct (student)", too; others: "not NAME" and "NAME"
+
+
+def plain(name: str) -> str:
+    """A column's name without whose it is: "correct" of "correct (student)"."""
+    return name.partition(" (")[0]
 
 
 def column(name: str, values: Any, class_names: Sequence[str] = (), unit: str = "") -> dict[str, Any]:
@@ -50,7 +55,7 @@ def _looks(name: str, kinds: np.ndarray, class_names: Sequence[str]):
     if kinds.dtype.kind == "b":
         for truth in kinds.tolist():
             style = (palette.VIEW_COLOURS[0], "o") if truth else (palette.VIEW_COLOURS[1], "^")
-            yield WORDS.get(name, (f"not {name}", name))[truth], *style
+            yield WORDS.get(plain(name), (f"not {name}", name))[truth], *style
     elif kinds.dtype.kind == "U":
         for number, word in enumerate(kinds.tolist()):
             yield word, *palette.class_style(number)[:2]

@@ -127,7 +127,7 @@ class LinkedMap:
     def _stored(self) -> dict[str, Any]:
         """The clips that the page holds, in at most `HEAVY` bytes: point -> number in the player's data, and these data."""
         kinds = next((v for v in self.values.values() if v.dtype.kind != "f"), np.zeros(self.count, int))
-        right = np.asarray(self.values.get("correct", np.ones(self.count)), bool)
+        right = np.asarray(next((v for name, v in self.values.items() if colouring.plain(name) == "correct"), np.ones(self.count)), bool)
         kinds = np.unique(kinds, return_inverse=True)[1].reshape(-1)
         chosen = fitting.representatives(self._last, kinds, right, self.neighbours, self.held)
         if not chosen:
