@@ -247,7 +247,7 @@ class Experiment:
         loop = Loop(
             self.fabric, build(), s, self.train, folder, title=_title(stage, s), epochs=epochs, start=start, stop=stop,
             call=call or {}, identity=identity, keep=keep, on_step=self.on_step, on_epoch=self.on_epoch,
-            before=self.clips.check_content,
+            before=lambda: self._begin(folder),
         )  # fmt: skip
         loop.code |= code
         rows = loop.run(momentum)
@@ -274,11 +274,15 @@ class Experiment:
             },
         }  # fmt: skip
 
+    def _begin(self, folder: Path) -> None:
+        self.clips.check_content()
+        manifest.begin(folder)
+
     def _describe(self, folder: Path, stage: str, identity: dict[str, Any], changes: dict[str, Any]) -> None:
         if not (folder / "settings.json").exists():
             with replacing(folder / "settings.json") as file:
                 file.write(json.dumps(identity, indent=1).encode())
-        if not (folder / manifest.NAME).exists():
+        if not manifest.readable(folder / manifest.NAME):
             path = self.data if self.data == SAMPLE else str(Path(self.data).resolve())
             manifest.write(folder, {"stage": stage, "changes": changes, "identity": identity, **self.facts()}, path=path)
 

@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
@@ -41,11 +42,11 @@ def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterato
     same file is removed.
     """
     path = Path(path)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")  # process numbers repeat on other machines
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _sweep(path)
-        with open(part, "wb") as file:
+        with open(part, "xb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())

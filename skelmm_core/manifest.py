@@ -30,6 +30,7 @@ EVALUATION = tuple(f"evaluation/{name}.py" for name in (
     "features", "linear", "knn", "metrics", "retrieval", "finetuning", "semi", "fewshot", "fusion", "views", "whitening", "scores",
     "damage",
 )) + ("comparison/parts.py", "comparison/robustness.py", "comparison/subjects.py")  # fmt: skip
+CODE = ("skelmm_core", "notebooks", "benchmarks", "pyproject.toml", "constraints.txt")  # what a commit must hold to be the one that ran
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-learn", "openTSNE", "matplotlib", "plotly", "papermill")
 
 
@@ -71,11 +72,36 @@ def write(folder: Path, facts: dict[str, Any], **more: Any) -> None:
     """Write ``manifest.json`` of a folder: an id, `facts`, which decide the result and repeat it, what made it, and more."""
     content = {
         "format": 1, "id": identifier(facts), "command": command(Path(sys.argv[0]).name),
-        "written": datetime.now(UTC).isoformat(timespec="seconds"), **facts, "git": git(), "versions": versions(), "hardware": hardware(),
-        **more,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"), **facts, **circumstances(), **more,
     }  # fmt: skip
     with replacing(folder / NAME) as file:
         file.write(json.dumps(content, indent=1, ensure_ascii=False).encode())
+
+
+def circumstances() -> dict[str, Any]:
+    """What a result is made with beside what decides it: commit, versions, hardware."""
+    return {"git": git(), "versions": versions(), "hardware": hardware()}
+
+
+def begin(folder: Path) -> None:
+    """Note in the ``manifest.json`` of a folder that work on it begins, or goes on, here and now: with other circumstances, perhaps."""
+    here = {"begun": datetime.now(UTC).isoformat(timespec="seconds"), **circumstances()}
+    add(folder, sessions=[*json.loads((folder / NAME).read_text()).get("sessions", []), here])
+
+
+def readable(path: Path) -> bool:
+    """Whether a manifest is there and is one; a damaged one is set aside, which is said, so that its place is free."""
+    try:
+        found = isinstance(json.loads(path.read_text()), dict)
+    except FileNotFoundError:
+        return False
+    except (OSError, ValueError):
+        found = False
+    if not found:
+        aside = path.with_name(f"{path.name}.damaged")
+        os.replace(path, aside)
+        print(f"{path} was damaged and is set aside as {aside.name}; it is written anew", file=sys.stderr)
+    return found
 
 
 def add(folder: Path, **more: Any) -> None:
@@ -107,7 +133,8 @@ def versions() -> dict[str, str]:
 
 
 def git(root: Path = ROOT) -> dict[str, Any] | None:
-    """The commit that `root` is at and whether its tracked files are unchanged; None where there is no repository or no git."""
+    """The commit that `root` is at, and whether its tracked files are unchanged and it holds no other code; None where there is no
+    repository or no git."""
 
     def ask(*words: str) -> str:
         return subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=True, timeout=20).stdout.strip()
@@ -115,7 +142,9 @@ def git(root: Path = ROOT) -> dict[str, Any] | None:
     try:
         if Path(ask("rev-parse", "--show-toplevel")).resolve() != root:
             return None
-        return {"commit": ask("rev-parse", "HEAD"), "clean": not ask("status", "--porcelain", "--untracked-files=no")}
+        changed = ask("status", "--porcelain", "--untracked-files=no")
+        untracked = ask("ls-files", "--others", "--exclude-standard", "--", *CODE)
+        return {"commit": ask("rev-parse", "HEAD"), "clean": not changed and not untracked}
     except (OSError, subprocess.SubprocessError):
         return None
 

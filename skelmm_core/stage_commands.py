@@ -218,6 +218,13 @@ def _signs(exp: Experiment, name: str, scores: dict[str, Any], embeddings: dict[
 
 
 def export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> None:
+    from skelmm_core import files
+
+    with files.alone(options.file, "exporting to"):  # else one process could write the weights and another the card
+        _export(exp, stage, options, argv)
+
+
+def _export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> None:
     from skelmm_core import export, files, frozen, model_card, onnx_file
 
     role, file, s = "student" if stage == "distill" else "teacher", options.file, exp.settings

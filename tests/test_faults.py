@@ -6,6 +6,7 @@ import csv
 import errno
 import itertools
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -218,3 +219,24 @@ def test_two_runs_in_one_folder(motion, tmp_path, hold):
     with pytest.raises(DataError, match=rf"another process is running notebooks in '.*out'; .*it is number {other.pid} on "):
         pipeline.run(["01"], data=motion, out=tmp_path / "out", smoke=True)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("bad", [7, 20])  # in the middle, and in the last step
+def test_a_gradient_that_is_not_finite_is_no_ones_weight(joints, whole, tmp_path, bad):
+    """The loss is sound, the gradient is not: no checkpoint holds what would come of it, and the same command goes on from the last one."""
+    made = loop(joints, tmp_path)
+    (name, weight), left = next((n, p) for n, p in made.model.named_parameters() if p.requires_grad and p.ndim == 4), [bad]
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor:
+        left[0] -= 1
+        return torch.full_like(gradient, float("nan")) if not left[0] else gradient
+
+    hook = weight.register_hook(spoil)
+    where = f"{re.escape(name)} is not finite at epoch {(bad - 1) // 5 + 1}, step {(bad - 1) % 5 + 1}"
+    with pytest.raises(TrainingError, match=f"the gradient of {where}. The last checkpoint .* is unharmed"):
+        made.run()
+    hook.remove()
+    saved = checkpoints.load(tmp_path / "last.pt")
+    assert all(torch.isfinite(value).all() for value in saved["model"].values() if value.is_floating_point())
+    loop(joints, tmp_path).run()
+    assert state(tmp_path) == whole

@@ -40,3 +40,15 @@ def test_a_folder_that_is_a_file(tmp_path):
     message = "can't write .*b'.*; nothing half written was left behind"
     with pytest.raises(CheckpointError, match=message), replacing(tmp_path / "a" / "b", CheckpointError):
         pass
+
+
+def test_two_writers_of_one_process_number_do_not_mix(tmp_path):
+    """As on two machines, or in two containers, that share a folder: whoever ends last has the whole file."""
+    path = tmp_path / "a.bin"
+    with replacing(path) as one:
+        one.write(b"a" * 5000)
+        with replacing(path) as other:
+            other.write(b"b" * 9000)
+        assert path.read_bytes() == b"b" * 9000
+        one.write(b"a" * 5000)
+    assert path.read_bytes() == b"a" * 10000 and names(tmp_path) == ["a.bin"]

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from toy_stage import save_after
 
 from skelmm_core import checkpoints, manifest, notebook, progress, settings
 from skelmm_core.batches import Augmentation, Batches
 from skelmm_core.errors import CheckpointError, SettingsError, TrainingError
 from skelmm_core.experiment import Experiment, make_fabric
 from skelmm_core.skeletons import KINECT20
-from skelmm_core.stages import loop as loop_module
 from skelmm_core.stages.contrast import FOLLOW_PUBLISHED, Contrast, take_over
 from skelmm_core.stages.loop import Loop, learning_rate
 
@@ -125,7 +125,7 @@ def test_an_interrupted_stage_ends_as_one_that_was_not(tmp_path, stage):
         if stage == "distill":
             exp.exchange()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(loop_module.Loop, "save_every", -1.0)
+            save_after(-1.0, patch)
             exp.on_epoch = on_epoch
             return weights(getattr(exp, stage)().model)
 
@@ -136,8 +136,10 @@ def test_an_interrupted_stage_ends_as_one_that_was_not(tmp_path, stage):
     whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path / "parts", stop)
-    parts = run(tmp_path / "parts")
+    seen: list[int] = []
+    parts = run(tmp_path / "parts", lambda epoch, rows: seen.append(epoch))
     assert all(torch.equal(value, parts[name]) for name, value in whole.items())
+    assert seen == {"pretrain": [2, 3, 4, 5, 6], "exchange": [5, 6], "distill": [2, 3, 4]}[stage], "it went on from within that epoch"
 
 
 def test_a_stage_that_has_gone_farther_gives_its_kept_checkpoint_or_says_so(clips, tmp_path):

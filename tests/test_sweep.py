@@ -188,6 +188,25 @@ def test_seeds_share_nothing_and_names_tell_what_decides_a_result(write_grid, mo
     assert len(set.union(one, *other, names())) == 6
 
 
+def test_notebooks_of_other_code_are_other_jobs(write_grid, monkeypatch, tmp_path):
+    """Their results lie in the job's folder, so the name must tell the code, and the notebook itself."""
+    from skelmm_core import pipeline
+
+    def names() -> set[str]:
+        return {j.name for j in jobs.plan(grid.read(write_grid(notebooks=["02"], seeds=[0])))}
+
+    before = names()
+    assert names() == before
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.manifest, "code", lambda: "other")
+        assert not names() & before
+    copied = {name: tmp_path / path.name for name, path in pipeline.choose(["02"], pipeline.NOTEBOOKS).items()}
+    for name, path in pipeline.choose(["02"], pipeline.NOTEBOOKS).items():
+        copied[name].write_bytes(path.read_bytes() + b"\n")
+    monkeypatch.setattr(pipeline, "choose", lambda *_: copied)
+    assert not names() & before
+
+
 # A sweep computed here, one job after the other
 
 

@@ -55,6 +55,15 @@ def loop(joints: Batches, folder: Path, every: float = -1.0, bodies: str = "all"
                 **kwargs)  # fmt: skip
 
 
+def save_after(seconds: float, patch: pytest.MonkeyPatch) -> None:
+    """Stages that begin from now on save their checkpoint when so many seconds have passed since the last; -1: after every step.
+
+    An attribute of the class would not do: `Loop` is a dataclass, and each of its objects has its own.
+    """
+    run = Loop.run
+    patch.setattr(Loop, "run", lambda self, *args: (setattr(self, "save_every", seconds), run(self, *args))[1])
+
+
 def state(folder: Path) -> dict:
     """All that a stage has come to: digests of weights, statistics, queues and momenta, rows of the log, both of the files that hold it."""
     found = {}

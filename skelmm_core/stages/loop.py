@@ -224,6 +224,7 @@ class Loop:
                 raise TrainingError(self._not_finite(told, epoch, number, clips))
             optimiser.zero_grad()
             fabric.backward(total)
+            self._check_gradients(epoch, number, clips)
             optimiser.step()
         self.model.enqueue(tuple(processes.gathered(fabric, keys) for keys in step.keys))
         return told
@@ -250,8 +251,22 @@ class Loop:
 
     def _not_finite(self, step: Step, epoch: int, number: int, clips: Batches) -> str:
         wrong = [n for n, value in zip(self.model.names, step.losses.tolist(), strict=True) if not math.isfinite(value)]
+        return self._ill(f"the loss of {', '.join(wrong)}", epoch, number, clips)
+
+    def _check_gradients(self, epoch: int, number: int, clips: Batches) -> None:
+        """Raises `TrainingError` before a gradient that is not finite gets into weights, and so into checkpoints. Those of 16-mixed are
+        scaled and may be, for a step that the scaler then leaves out."""
+        if self.settings.precision == "16-mixed":
+            return
+        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
+        if not torch.isfinite(torch.nn.utils.get_total_norm(gradients.values())):
+            wrong = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()] or ["all weights together"]
+            few = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} others" if len(wrong) > 3 else "")
+            raise TrainingError(self._ill(f"the gradient of {few}", epoch, number, clips))
+
+    def _ill(self, what: str, epoch: int, number: int, clips: Batches) -> str:
         kept = f"The last checkpoint in {self.folder} is unharmed. " if (self.folder / "last.pt").exists() else ""
-        where = f"{self.title}: the loss of {', '.join(wrong)} is not finite at epoch {epoch + 1}, step {number + 1}. {kept}"
+        where = f"{self.title}: {what} is not finite at epoch {epoch + 1}, step {number + 1}. {kept}"
         ill = clips.index[~torch.isfinite(clips.joints).flatten(1).all(1)].tolist()
         if ill:
             listed = ", ".join(map(str, ill[:5])) + (", …" if len(ill) > 5 else "")

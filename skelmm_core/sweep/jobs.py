@@ -120,13 +120,14 @@ def _of_notebooks(grid: Grid, common: dict[str, Any], out: Path) -> list[Job]:
     paths = pipeline.choose(grid.notebooks, pipeline.NOTEBOOKS)
     known = {name: parameters.of_notebook(path) for name, path in paths.items()}
     content = Experiment(common["data"], common["out"], grid.preset, "cpu", grid.smoke).clips.content
+    code = [manifest.code(), *(manifest.digest(path.read_bytes()) for path in paths.values())]
     found = []
     for point in grid.points:
         given = {**grid.settings, **{k: v for k, v in point.items() if k != "seed"}}
         parameters.distribute(given, known)
-        name = f"notebooks-{settings.digest(FORMAT, sorted(paths), given, point['seed'], grid.preset, grid.smoke, content)}"
+        name = f"notebooks-{settings.digest(FORMAT, sorted(paths), given, point['seed'], grid.preset, grid.smoke, content, code)}"
         spec = {**common, "what": "notebooks", "stage": "", "notebooks": list(paths), "settings": {**given, "seed": point["seed"]}}
-        found.append(Job(out / FOLDER / name, "", point, {**spec, "code": manifest.code()}))
+        found.append(Job(out / FOLDER / name, "", point, {**spec, "code": code[0]}))
     return found
 
 
