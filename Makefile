@@ -51,7 +51,7 @@ mutants: $(VENV)/installed  ## do the tests notice one changed operator, number 
 	OMP_NUM_THREADS=1 $(BIN)/mutmut run $(ARGS)
 	$(BIN)/mutmut results
 
-soak: $(VENV)/installed  ## an hour of training and 200 notebook runs, or SKELMM_SOAK seconds and SKELMM_SOAK_RUNS: memory, files and processes stay level
+soak: $(VENV)/installed  ## an hour of training and 200 runs of a small notebook that trains, or SKELMM_SOAK seconds and SKELMM_SOAK_RUNS: memory, files and processes stay level
 	OMP_NUM_THREADS=1 SKELMM_SOAK=$${SKELMM_SOAK:-3600} SKELMM_SOAK_RUNS=$${SKELMM_SOAK_RUNS:-200} $(BIN)/python -m pytest -m soak -s tests/test_soak.py $(ARGS)
 
 cluster: $(VENV)/installed  ## sweeps by submitit, on a real Slurm of this machine where slurmctld, slurmd and munge are installed, and two processes by gloo
