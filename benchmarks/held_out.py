@@ -34,8 +34,6 @@ CANDIDATES: dict[str, dict[str, Any]] = {  # differences from the preset small
     "trim=0.1 segments=4": {"trim": 0.1, "segments": 4},
     "trim=0.1 segments=4 whiten=48": {"trim": 0.1, "segments": 4, "whiten": 48},
     "trim=0.1 segments=4 probe_views=8": {"trim": 0.1, "segments": 4, "probe_views": 8},
-    "trim=0.1 segments=4 probe_views=8 warp=0.3": {"trim": 0.1, "segments": 4, "probe_views": 8, "warp": 0.3},
-    "trim=0.1 segments=4 probe_views=8 limbs=0.2": {"trim": 0.1, "segments": 4, "probe_views": 8, "limbs": 0.2},
     "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2": {"trim": 0.1, "segments": 4, "probe_views": 8, "warp": 0.3, "limbs": 0.2},
 }
 FIGURES = ("linear probe, fused late", "kNN (k = 1)", "1-NN of the prepared coordinates")

@@ -206,7 +206,8 @@ class Experiment:
         views = []
         for number in range(s.probe_views):
             rng = batches.generator(train.joints.device, s.seed, zlib.crc32(b"probe view"), number)
-            joints, frames = augment(train.joints, train.frames, rng)
+            with memory.enough(f"versions of {len(train)} training clips on {train.joints.device}", "set probe_views=0, or lower frames"):
+                joints, frames = augment(train.joints, train.frames, rng)
             views.append(self.extracted(branches, dataclasses.replace(train, joints=joints, frames=frames), s.segments))
         return Viewed(own, views)
 
@@ -216,15 +217,19 @@ class Experiment:
 
     def extracted(self, branches: Branches, part: Batches, segments: int = 1) -> dict[str, torch.Tensor]:
         """Frozen features of some clips as `features.extract` gives them, on the CPU."""
-        found = features.extract(branches.to(self.fabric.device), part, self.settings.unit_axis, segments=segments)
-        return {name: f.float().cpu() for name, f in found.items()}
+        device = self.fabric.device
+        with memory.enough(f"features of {len(part)} clips on {device}", f"lower frames{' or use device=cpu' * (device.type != 'cpu')}"):
+            found = features.extract(branches.to(device), part, self.settings.unit_axis, segments=segments)
+            return {name: f.float().cpu() for name, f in found.items()}
 
     def score(
         self, branches: Branches | tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]], names: Iterable[str] | None = None
     ) -> Scores:
         """Linear probes and kNN of branches (or of features that were extracted before), train split -> test split."""
         train, test = branches if isinstance(branches, tuple) else self.features(branches)
-        return score(train, self.train.labels.cpu(), test, self.test.labels.cpu(), len(self.clips.class_names), self.settings, names)
+        s, labels = self.settings, (self.train.labels.cpu(), self.test.labels.cpu())
+        with memory.enough(f"linear probes and kNN at probe_batch={s.probe_batch}, probe_views={s.probe_views}", "lower either"):
+            return score(train, labels[0], test, labels[1], len(self.clips.class_names), s, names)
 
     def pretrain_folder(self) -> Path:
         return self._folder("pretrain", self._identity("pretrain", settings.narrow(self.settings, "pretrain"), {}))

@@ -12,19 +12,22 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from skelmm_core import checkpoints, manifest
+from skelmm_core import checkpoints, files, manifest, settings
 from skelmm_core.clips import open_clips
-from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.errors import DataError, SettingsError, nearest
 from skelmm_core.experiment import SAMPLE, Experiment
 
 COMMON = ("data", "out", "preset", "seed", "device", "smoke")
+STAGES = ("pretrain", "exchange", "distill")
+KINDS = {str: "a text", bool: "true or false", dict: "an object", list: "a list"}
 SHOWN = 20  # differences that are told one by one
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -47,30 +50,54 @@ def verify(path: str | Path, keep: bool = False, say: Say = lambda line: print(l
     of a stage's folder.
 
     The repetition lies in a folder beside `path`, which stays when something differs (and is named by `say`), or with `keep`.
-    Raises `DataError` for a folder that has no manifest, or whose data are gone or others now.
+    Raises `DataError`, before anything is repeated, for a folder whose manifest or figures are gone or damaged, whose data are gone or
+    others now, or beside which no folder can be made.
     """
     path = Path(path).resolve()
     try:
         told = json.loads((path / manifest.NAME).read_text())
-        kind = _stage if "stage" in told else _run
-        if kind is _run and not told["notebooks"]:
-            raise KeyError("notebooks")
-    except (OSError, ValueError, KeyError, TypeError) as problem:
-        raise DataError(
-            f"'{path / manifest.NAME}' can't be read as the manifest of a run or stage ({problem!r}); "
-            "name a folder that `skelmm run` or `skelmm train` wrote"
-        ) from problem
-    return kind(path, told, keep, say)
+    except (OSError, ValueError, RecursionError) as problem:
+        raise _unreadable(path, repr(problem)) from problem
+    if not isinstance(told, dict):
+        raise _unreadable(path, f"expected an object, found {_short(told)}")
+    for session in _entry(path, {"sessions": [], **told}, list, "sessions"):
+        if not isinstance(session, dict):
+            raise _unreadable(path, f"expected an object for each of 'sessions', found {_short(session)}")
+    return _stage(path, told, keep, say) if "stage" in told else _run(path, told, keep, say)
+
+
+def _unreadable(path: Path, what: str) -> DataError:
+    return DataError(
+        f"'{path / manifest.NAME}' can't be read as the manifest of a run or stage ({what}); "
+        "name a folder that `skelmm run` or `skelmm train` wrote"
+    )
+
+
+def _entry(path: Path, told: Any, kind: type[T], *names: str) -> T:
+    """What a manifest has under nested `names`; `DataError` where that is missing or of another kind."""
+    found = told
+    for name in names:
+        found = found.get(name) if isinstance(found, dict) else None
+    if isinstance(found, kind):
+        return found
+    raise _unreadable(path, f"expected {KINDS[kind]} as '{'.'.join(names)}', found {'none' if found is None else _short(found)}")
 
 
 def _run(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict:
     from skelmm_core import pipeline
 
-    done = {name: entry["key"] for name, entry in told["notebooks"].items() if entry.get("status") == "done"}
+    entries = {name: _entry(path, told, dict, "notebooks", name) for name in _entry(path, told, dict, "notebooks")}
+    done = {name: _entry(path, told, dict, "notebooks", name, "key") for name, entry in entries.items() if entry.get("status") == "done"}
     if not done:
         raise DataError(f"'{path}' holds no notebook that came to its end; run the same command again first")
-    for key in done.values():
-        _same_data(key["parameters"]["data"], key["data"])
+    there = pipeline.choose((), pipeline.NOTEBOOKS)
+    for name in done:
+        if name not in there:
+            raise _unreadable(path, f"no notebook is called '{name}'{nearest(name, there)}")
+        own = ("notebooks", name, "key")
+        _entry(path, told, str, *own, "source")
+        _same_data(_entry(path, told, str, *own, "parameters", "data"), _entry(path, told, str, *own, "data"))
+    first = {name: _metrics(path, name) for name in done}
     differences, other = [], _made_otherwise(told)
     with _beside(path, keep, say) as (folder, stays):
         for name, key in done.items():
@@ -78,8 +105,7 @@ def _run(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict:
             given = {k: v for k, v in values.items() if k not in COMMON and v is not None}
             common = {k: v for k, v in values.items() if k in COMMON and k != "out"}
             pipeline.run([name], out=folder, given=given, say=say, **common)
-            before, now = (_metrics(where, name) for where in (path, folder))
-            differences += [f"{name}: {line}" for line in differing(untimed(before), untimed(now))]
+            differences += [f"{name}: {line}" for line in differing(untimed(first[name]), untimed(_metrics(folder, name)))]
         again = json.loads((folder / manifest.NAME).read_text())["notebooks"]
         other += [f"notebook {name} is another one now" for name, key in done.items() if again[name]["key"]["source"] != key["source"]]
         stays(bool(differences))
@@ -88,19 +114,34 @@ def _run(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict:
 
 def _metrics(run: Path, name: str) -> Any:
     """A notebook's ``metrics.json``, with paths in the run's folder as they are in any: what lies in it is not where it lies."""
-    text = (run / name / "metrics.json").read_text()
-    return json.loads(text.replace(json.dumps(f"{run}{os.sep}", ensure_ascii=False)[1:-1], ""))
+    file = run / name / "metrics.json"
+    try:
+        return json.loads(file.read_text().replace(json.dumps(f"{run}{os.sep}", ensure_ascii=False)[1:-1], ""))
+    except (OSError, ValueError, RecursionError) as problem:
+        why = isinstance(problem, OSError) and problem.strerror or problem
+        raise DataError(
+            f"can't read '{file}', the figures of a notebook that came to its end: {why}; they are what a repetition is compared with: "
+            "put the file back, or run the same command again, which makes it anew"
+        ) from problem
 
 
 def _stage(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict:
-    stage, changes = told["stage"], told.get("changes", {})
+    stage, data, content = (_entry(path, told, str, *names) for names in (("stage",), ("path",), ("data", "content")))
+    preset, device, smoke = _entry(path, told, str, "preset"), _entry(path, told, str, "device"), _entry(path, told, bool, "smoke")
+    given, changes = _entry(path, told, dict, "settings"), _entry(path, {"changes": {}, **told}, dict, "changes")
+    if stage not in STAGES:
+        raise _unreadable(path, f"expected one of {', '.join(STAGES)} as 'stage', found {_short(stage)}")
+    for kind, values in (("distill", given), ("exchange", changes)):
+        unknown = sorted(set(values) - set(settings.field_types(settings.STAGES[kind])))
+        if unknown or (values is changes and values and stage != "exchange"):
+            raise _unreadable(path, f"the stage {stage} knows no setting '{(unknown or list(values))[0]}'")
     found = checkpoints.newest(path / "last.pt")
     if not found or found[1].get("steps") is not None:
         raise DataError(f"'{path}' holds a stage that was interrupted; give the command that trained it again, and verify then")
-    _same_data(told["path"], told["data"]["content"])
+    _same_data(data, content)
     before = found[1]
     with _beside(path, keep, say) as (folder, stays):
-        exp = Experiment(told["path"], folder, told["preset"], told["device"], told["smoke"], **told["settings"])
+        exp = Experiment(data, folder, preset, device, smoke, **given)
         trained = exp.pretrain(until=before["epoch"]) if stage == "pretrain" else getattr(exp, stage)(**changes)
         if trained.folder.name != path.name:
             raise SettingsError(f"'{path}' does not hold what its manifest says: that would be '{trained.folder.name}'")
@@ -126,7 +167,11 @@ def _same_data(path: str, content: str) -> None:
 @contextmanager
 def _beside(path: Path, keep: bool, say: Say) -> Iterator[tuple[Path, Callable[[bool], None]]]:
     """A folder beside `path`, and a function that says whether it stays, which it does anyway with `keep`."""
-    folder, stays = Path(tempfile.mkdtemp(prefix=f"{path.name}.verify-", dir=path.parent)), [keep]
+    try:
+        folder, stays = Path(tempfile.mkdtemp(prefix=f"{path.name}.verify-", dir=path.parent)), [keep]
+    except OSError as problem:
+        place = path.with_name(f"{path.name}.verify-…")
+        raise files.unwritten(place, problem, kept="a repetition lies beside what it repeats, and nothing was repeated") from problem
     try:
         yield folder, stays.append
     finally:
@@ -137,9 +182,10 @@ def _beside(path: Path, keep: bool, say: Say) -> Iterator[tuple[Path, Callable[[
 
 
 def _made_otherwise(told: Mapping[str, Any]) -> list[str]:
-    """Code, versions and machine, where they are not those of the run."""
+    """Code, versions and machine, where they are not those of the run, nor of a session in which it went on."""
     now = {"versions": manifest.versions(), "hardware": manifest.hardware()}
-    return [line for kind in now for line in differing(told.get(kind, {}), now[kind], f"{kind}.")]
+    sessions = (told, *told.get("sessions", ()))
+    return list(dict.fromkeys(line for one in sessions for kind in now for line in differing(one.get(kind, {}), now[kind], f"{kind}.")))
 
 
 def untimed(value: Any) -> Any:

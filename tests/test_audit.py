@@ -373,13 +373,14 @@ def test_report_beside_the_clips_file_is_whole_escaped_and_the_same_again(tmp_pa
 
     text = html.read_text()
     page = Page(text)
-    assert page.open == [] and not {tag for tag, _ in page.tags} & {"script", "link", "iframe"}
+    assert page.open == [] and not {tag for tag, _ in page.tags} & {"link", "iframe"}
+    assert not [attrs for tag, attrs in page.tags if tag == "script" and attrs], "a player's own script and no other"
     assert page.text.count(wicked) >= 5 and "subjects 1, 3 | 2, 4" in page.text and "some.clips.report.json" in page.text
     for warning in found.warnings:
         assert warning in page.text
     pictures = [attrs["src"] for _, attrs in page.tags if "src" in attrs]
-    assert len(pictures) == 6 and all(p.startswith("data:image/png;base64,iVBOR") for p in pictures)
-    assert "http" not in text and not [attrs for _, attrs in page.tags if "href" in attrs]
+    assert len(pictures) == 7 and all(p.startswith("data:image/png;base64,iVBOR") for p in pictures)
+    assert "http" not in text and {attrs["href"] for _, attrs in page.tags if "href" in attrs} == {"#clip-0-24"}
     before = table.read_bytes(), html.read_bytes()
     audit.keep(written.path, written)
     assert before == (table.read_bytes(), html.read_bytes())

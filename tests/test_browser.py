@@ -20,7 +20,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
-from test_drawing import clip
+from test_drawing import clip, few_clips
 from test_player import moving, noisy
 
 from skelmm_core import drawing, modalities, skeletons
@@ -295,6 +295,57 @@ def test_figures_are_moved_as_far_as_they_are_dragged(open_page, tmp_path, skele
     np.testing.assert_allclose(places(), before, atol=1e-6)
 
 
+def active(page) -> str:
+    """What has the focus inside a player: `aria-label` of the element."""
+    return page.evaluate("document.activeElement?.shadowRoot?.activeElement?.ariaLabel ?? ''")
+
+
+@pytest.mark.parametrize(
+    ("label", "letter", "typed", "value"),
+    [("show", "m", "motion", "bone"), ("as", "c", "colour", "arrows"), ("speed", "4", "4", "0.25"), ("trails", "2", "2", "1")],
+)
+def test_a_dropdown_keeps_its_keys_and_gives_the_focus_back(open_page, tmp_path, label, letter, typed, value):
+    """Keys without Ctrl, Meta or Alt never reach the page, whose shortcuts they may be; after a choice by pointer arrows step frames."""
+    page = open_page(drawing.show(noisy(1, 60), "ntu25", titles="wave").save(tmp_path / "player.html").as_uri())
+    page.evaluate("() => { window.keys = []; document.addEventListener('keydown', (event) => window.keys.push(event.key)); }")
+    select = page.get_by_label(label, exact=True)
+    select.focus()
+    for key in ("b", "a", "m", "d", "d", "Shift+m", "Control+k", "Alt+k"):
+        page.keyboard.press(key)
+    assert [key for key in page.evaluate("window.keys") if key not in ("Control", "Alt")] == ["k", "k"]
+    page.wait_for_timeout(1200)  # letters of one word are typed faster
+    page.keyboard.press(letter)
+    assert select.input_value() == typed and active(page) == label and second(page) == 0, "a letter chooses, and the next one may, too"
+    select.select_option(value)
+    page.keyboard.press("ArrowRight")
+    assert active(page) == "Player: wave" and second(page) == 0.03 and select.input_value() == value
+    page.keyboard.press("ArrowRight")
+    assert second(page) == 0.07
+
+
+def test_a_widget_s_next_player_has_what_was_chosen_in_its_last(open_page, tmp_path):
+    """As an `Output` does it: the old player goes, the new one comes. What the widget's own dropdowns ask for is shown."""
+    front, other = drawing.explore(few_clips(), 0, None), drawing.explore(few_clips(), 2, None)
+    (tmp_path / "page.html").write_text('<!doctype html><meta charset="utf-8"><div id="one"></div><div id="two"></div>')
+    page = open_page((tmp_path / "page.html").as_uri())
+
+    def output(explorer, place: str = "one"):
+        text = explorer.output.outputs[0]["data"]["text/html"]
+        put = "([place, text]) => document.getElementById(place).replaceChildren(document.createRange().createContextualFragment(text))"
+        page.evaluate(put, [place, text])
+        page.locator(f"#{place} canvas").wait_for()
+        return [page.locator(f"#{place}").get_by_label(label, exact=True).input_value() for label in ("show", "as", "speed", "trails")]
+
+    assert output(front) == ["limbs", "arrows", "1", "0"]
+    for label, value in (("show", "motion"), ("as", "colour"), ("speed", "0.25"), ("trails", "1")):
+        choose(page, label, value)
+    front.clip.value = 1
+    assert output(front) == ["motion", "colour", "0.25", "1"]
+    front.modality.value = "bone"
+    assert output(front) == ["bone", "colour", "0.25", "1"]
+    assert output(other, "two") == ["limbs", "arrows", "1", "0"], "another widget's player has its own"
+
+
 SHOWN = {3: ["joint", "motion", "bone"], 5: ["limbs", "joint", "motion", "bone", "acceleration"], 7: ["limbs", *modalities.NAMES]}
 
 
@@ -442,11 +493,20 @@ def test_it_plays_in_jupyterlab_and_in_exported_html(lab, open_page, pictures):
     page.wait_for_timeout(500)
     page.keyboard.press("Space")
     assert second(page) > 0.07
+    for label in ("show", "as", "speed", "trails"):  # b, a add a cell, m makes one of text, d d deletes it
+        page.get_by_label(label, exact=True).first.focus()
+        for key in ("b", "a", "m", "d", "d"):
+            page.keyboard.press(key)
+    assert page.locator(".jp-Cell").count() == page.locator(".jp-CodeCell").count() == cells
     choose(page, "show", "bone")
     page.screenshot(path=pictures / "jupyterlab_dark.png")
     widget = page.locator(".jp-OutputArea-output canvas").nth(1)
     widget.scroll_into_view_if_needed()
     page.screenshot(path=pictures / "jupyterlab_explorer.png")
+    page.get_by_label("speed", exact=True).nth(1).select_option("0.25")
+    page.locator(".widget-dropdown select").first.select_option(index=0)
+    page.locator('canvas[aria-label^="Stick figures of 0: wave, subject 3; shown: motion"]').wait_for(timeout=30_000)
+    assert page.get_by_label("speed", exact=True).nth(1).input_value() == "0.25", "kept in the player of another clip"
     widget.click()
     page.keyboard.press("Control+s")  # what isn't the player's key is JupyterLab's still
     page.wait_for_timeout(2000)

@@ -10,6 +10,7 @@ from test_explore import Many
 from skelmm_core import drawing
 
 pytestmark = pytest.mark.browser
+CHOICES = {"show": "motion", "as": "colour", "speed": "0.25", "trails": "1"}
 browser, lab, open_page, pictures = test_browser.browser, test_browser.lab, test_browser.open_page, test_browser.pictures
 
 
@@ -25,6 +26,58 @@ def test_keys_that_save_reach_the_page(open_page, tmp_path):
             page.keyboard.press(key)
         heard = page.evaluate("window.keys.splice(0)")
         assert "s" not in heard and heard.count("k") == 3
+
+
+def test_the_first_click_plays_without_a_kernel(open_page, pictures, tmp_path):
+    """What isn't packed comes below what is; the file's order is there to be asked for, and is all there is where everything plays."""
+    front = drawing.browse(Many(20), held=4)
+    assert "0" not in front.data["stored"], "the file's first clip would only tell that it isn't here"
+    page = open_page(front.save(tmp_path / "clips.html").as_uri())
+    order, rows = page.get_by_label("order", exact=True), page.locator(".row b")
+    page.locator(".row").first.click()
+    page.locator("button.play").wait_for()
+    packed = [int(number) for number in front.data["stored"]]
+    names = [f"▶ {n}: take {n}" for n in packed] + [f"{n}: take {n}" for n in range(20) if n not in packed]
+    assert rows.all_text_contents() == names and order.input_value() == "here"
+    page.screenshot(path=pictures / "clips_first.png")
+    order.select_option("file")
+    assert rows.first.text_content() == "0: take 0"
+    page.get_by_role("button", name="show all").click()
+    assert rows.all_text_contents() == names
+    page = open_page(drawing.browse(Many(5)).save(tmp_path / "all.html").as_uri())
+    assert page.get_by_label("order", exact=True).locator("option").all_text_contents()[0] == "as in the file"
+
+
+def test_the_next_clip_has_what_was_chosen_for_the_last(open_page, tmp_path):
+    """show, as, speed, trails, turn and zoom; without motion, all stand still at their ends."""
+    address = drawing.browse(Many(20), held=4).save(tmp_path / "clips.html").as_uri()
+    page, rows = open_page(address, reduced_motion="reduce"), []
+
+    def picture(row: int) -> bytes:
+        page.locator(".row").nth(row).click()
+        page.locator(f'.stage canvas[aria-label*="{page.locator(".row b").nth(row).text_content()[2:].split(":")[0]}: "]').wait_for()
+        page.locator(".stage .card").focus()
+        page.keyboard.press("End")
+        page.wait_for_timeout(200)
+        return page.locator(".stage canvas").screenshot()
+
+    plain = picture(0)
+    for label, value in CHOICES.items():
+        page.get_by_label(label, exact=True).select_option(value)
+    coloured = page.locator(".stage canvas").screenshot()
+    for key in ("Shift+ArrowRight", "Shift+ArrowDown", "PageUp"):
+        page.keyboard.press(key)
+    page.mouse.move(5, 5)
+    turned = page.locator(".stage canvas").screenshot()
+    rows.append(picture(1))
+    assert {label: page.get_by_label(label, exact=True).input_value() for label in CHOICES} == CHOICES
+    page.locator(".row.far").first.click()
+    assert page.locator(".stage canvas").count() == 0
+    rows.append(picture(0))
+    assert {label: page.get_by_label(label, exact=True).input_value() for label in CHOICES} == CHOICES
+    assert len({plain, coloured, turned, rows[0]}) == 4 and rows[1] == turned
+    page.get_by_role("button", name="reset view").click()
+    assert page.locator(".stage canvas").screenshot() == coloured, "and the view has a way back"
 
 
 @pytest.mark.parametrize("width", [460, 722, 746, 1000])

@@ -102,6 +102,38 @@ def test_a_click_plays_a_clip_beside_its_neighbours(open_page, pictures, tmp_pat
     assert page.locator("button.play").count() == 0
 
 
+def test_the_next_clip_has_what_was_chosen_for_the_last(open_page, pictures, tmp_path):
+    """show, as, speed, trails, turn and zoom, past a click on a point whose clip is not there; without motion both stand still."""
+    map_ = front()
+    page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 1500}, reduced_motion="reduce")
+    points, stored = on_screen(page, map_.data), {int(p) for p in map_.data["stored"]}
+    point = alone(points, [p for p in stored if {*ring(COUNT)[p].tolist()} <= stored])
+    chosen = {"show": "motion", "as": "colour", "speed": "0.25", "trails": "1"}
+    player = page.locator("canvas").last
+
+    def picture() -> bytes:
+        page.locator("button.play").wait_for()
+        page.wait_for_timeout(300)
+        return player.screenshot()
+
+    page.mouse.click(*points[point])
+    page.locator("button.play").wait_for()
+    for label, value in chosen.items():
+        page.get_by_label(label, exact=True).select_option(value)
+    before = picture()
+    for key in ("Shift+ArrowRight", "PageUp"):
+        page.keyboard.press(key)
+    turned = picture()
+    page.mouse.click(*points[alone(points, [p for p in range(COUNT) if not {p, *ring(COUNT)[p].tolist()} & stored])])
+    assert page.locator("button.play").count() == 0
+    page.mouse.click(*points[next(p for p in stored if p != point and p not in ring(COUNT)[point])])
+    picture()
+    assert {label: page.get_by_label(label, exact=True).input_value() for label in chosen} == chosen
+    page.screenshot(path=pictures / "map_kept.png", full_page=True)
+    page.mouse.click(*points[point])
+    assert picture() == turned != before
+
+
 def test_a_lasso_counts_what_numpy_counts(open_page, pictures, tmp_path):
     map_ = front()
     page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 1100})

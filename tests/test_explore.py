@@ -170,7 +170,8 @@ ASKED = {"class": "", "subject": "", "view": "", "from": 0, "to": 1000, "words":
 @pytest.mark.parametrize(
     "changes",
     [{}, {"class": "1"}, {"class": "0", "subject": "-1"}, {"from": 20, "to": 30}, {"words": " TAKE 2"}, {"playable": True},
-     {"subject": "2", "order": "longest"}, {"order": "shortest", "to": 25}, {"class": "2", "words": "nobody"}],
+     {"order": "here"}, {"class": "1", "order": "here"}, {"subject": "2", "order": "longest"}, {"order": "shortest", "to": 25},
+     {"class": "2", "words": "nobody"}],
 )  # fmt: skip
 def test_the_script_finds_what_numpy_finds(javascript, changes):
     clips = Many(60)
@@ -182,11 +183,12 @@ def test_the_script_finds_what_numpy_finds(javascript, changes):
     passes &= np.array([asked["words"].strip().lower() in f"{i}: {name}".lower() for i, name in enumerate(clips.names)])
     passes &= np.array([not asked["playable"] or str(i) in data["stored"] for i in range(60)])
     rows = np.flatnonzero(passes)
-    sign = {"file": 0, "shortest": 1, "longest": -1}[asked["order"]]
-    assert found == rows[np.argsort(sign * clips.frames[rows], kind="stable")].tolist() and (len(found) > 0 or changes.get("words"))
+    far = np.array([str(i) not in data["stored"] for i in range(60)])
+    by = {"file": np.zeros(60), "here": far, "shortest": clips.frames, "longest": -clips.frames}[asked["order"]]
+    assert found == rows[np.argsort(by[rows], kind="stable")].tolist() and (len(found) > 0 or changes.get("words"))
 
 
-def test_the_report_of_a_file_draws_the_clips_that_a_finding_names(tmp_path):
+def test_the_report_of_a_file_plays_the_clips_that_a_finding_names(tmp_path):
     items = people()
     joints = items[3].joints.copy()
     joints[0, 2, 5] += 3.0  # a hand that is 3 m away for one frame
@@ -194,7 +196,8 @@ def test_the_report_of_a_file_draws_the_clips_that_a_finding_names(tmp_path):
     found = audit.audit(file)
     shown = Page(audit_page.page(found, file))
     assert found.jumps.clips == 1 and found.jumps.worst[0][0] == WICKED
-    strips = [attrs["alt"] for tag, attrs in shown.tags if tag == "img" and attrs["alt"] == f"{WICKED} (stand)"]
-    assert len(strips) >= 1 and shown.open == [] and "script" not in {tag for tag, _ in shown.tags}
+    strips = [attrs["alt"] for tag, attrs in shown.tags if tag == "img" and attrs["alt"].startswith("Player: 3: stand, subject 2, ")]
+    assert len(strips) == 1 and shown.open == [] and f"3: {WICKED}: a jump (" in shown.text
+    assert not [attrs for tag, attrs in shown.tags if tag == "script" and attrs], "a player's own script and no other"
     still = Page(audit_page.page(audit.audit(opened(tmp_path, items)), opened(tmp_path, items)))
     assert sum(tag == "img" for tag, _ in still.tags) < sum(tag == "img" for tag, _ in shown.tags)

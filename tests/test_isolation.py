@@ -136,7 +136,7 @@ def waited_for(address: str) -> str:
 def test_jupyterlab_is_on_this_machine_alone_and_asks_for_its_token(tmp_path):
     if find_spec("jupyterlab") is None:
         pytest.skip("JupyterLab is not installed")
-    (line,) = re.findall(r"^\t\$\(BIN\)/jupyter (lab .*?) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.M)
+    (line,) = re.findall(r"^\t.*\$\(BIN\)/jupyter (lab .*?) \$\(ARGS\)$", (ROOT / "Makefile").read_text(), re.M)
     words = [sys.executable, "-m", "jupyterlab", *shlex.split(line)[1:], "--no-browser", "--allow-root", "--ServerApp.port=0"]
     where = {f"JUPYTER_{kind}_DIR": str(tmp_path / kind) for kind in ("CONFIG", "RUNTIME", "DATA")}
     process = subprocess.Popen(words, cwd=ROOT, env={**ENVIRONMENT, **where}, stderr=subprocess.PIPE, text=True)

@@ -164,7 +164,7 @@ def test_executed_notebook_shows_what_it_promises(run, name):
     kinds = {kind for o in outputs(nb) for kind in o.get("data", {})}
     assert ("application/vnd.plotly.v1+json" in kinds) == (name == NAMES[4])
     players = [html for o in outputs(nb) if '<div data-skelmm="' in (html := o.get("data", {}).get("text/html", ""))]
-    assert len(players) == (3 if name == NAMES[0] else 0) and all(len(html) < 100_000 for html in players)
+    assert len(players) == {DATA: 2, NAMES[0]: 3}.get(name, 0) and all(len(html) < 100_000 for html in players)
     linked = [o for o in outputs(nb) if '<div data-skelmm-map="' in o.get("data", {}).get("text/html", "")]
     assert len(linked) == (name == NAMES[4]) == (run / name / "linked_map.html").exists()
 
@@ -269,7 +269,11 @@ def test_00_makes_a_clips_file_of_raw_files_and_names_the_leak(tmp_path, headles
     assert found["headline"]["leaks between train and test"] == "1" and found["left_out"]["prepared"] is True
     assert found["signs_of_failure"][0].startswith("leak in protocol odd-even-subjects: 1 clip")
     assert "walk2 (test) = walk7 (train)" in found["signs_of_failure"][0]
-    assert "`walk2` (test) has the coordinates of `walk7` (train)" in shown(nbformat.read(tmp_path / "done.ipynb", as_version=4))
+    done = nbformat.read(tmp_path / "done.ipynb", as_version=4)
+    assert "`walk2` (test) has the coordinates of `walk7` (train)" in shown(done)
+    assert "2: walk2 and 7: walk7: a leak in protocol odd-even-subjects, 7 trains, 2 tests" in shown(done)
+    played = [o.data["text/plain"] for o in outputs(done) if '<div data-skelmm="' in o.get("data", {}).get("text/html", "")]
+    assert played[0].startswith("Player: 2: fro, subject 2, ") and " beside 7: fro, subject 3, " in played[0], "the leak, in step"
 
 
 def test_01_measures_the_modalities(metrics):

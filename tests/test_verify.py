@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import shutil
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from toy_stage import TINY, heard, joints, motion  # noqa: F401 - fixtures
 
-from skelmm_core import checkpoints, cli, clips, manifest, verify
+from skelmm_core import checkpoints, cli, clips, manifest, pipeline, verify
 from skelmm_core.errors import DataError
 from skelmm_core.experiment import Experiment
 from skelmm_core.sources import sample
@@ -96,3 +97,89 @@ def test_another_seed_is_another_manifest(motion, tmp_path, monkeypatch):
     assert first == again != other
     monkeypatch.setattr(manifest, "code", lambda: "other")
     assert manifest.identifier(facts[0]) != first
+
+
+# What is damaged is told before anything is repeated
+
+
+def finished(folder: Path, motion: Path, **changes) -> Path:
+    """A run with one notebook that came to its end; changes: to what the manifest has of it."""
+    key = {"parameters": {"data": str(motion)}, "data": clips.open_clips(motion).content, "source": "0" * 64}
+    entry = {"status": "done", "key": key, **changes}
+    folder.mkdir()
+    (folder / "manifest.json").write_text(json.dumps({"notebooks": {"00_data": entry}}))
+    (folder / "00_data").mkdir()
+    (folder / "00_data" / "metrics.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def nothing_repeated(monkeypatch):
+    monkeypatch.setattr(pipeline, "run", lambda *_, **__: pytest.fail("repeated"))
+    monkeypatch.setattr(verify, "Experiment", lambda *_, **__: pytest.fail("repeated"))
+
+
+def refused(folder: Path, capsys) -> str:
+    """What the command says when it ends with an error of our own; nothing is left beside the folder."""
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verify", str(folder)])
+    assert stop.value.code == 2 and not list(folder.parent.glob("*.verify-*"))
+    return capsys.readouterr().err
+
+
+STAGE = {"stage": "pretrain", "path": "sample", "data": {"content": "0"}, "preset": "quick", "device": "cpu", "smoke": True, "settings": {}}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[" * 100_000, "RecursionError"),
+        ([1], "expected an object, found [1]"),
+        ({}, "expected an object as 'notebooks', found none"),
+        ({"notebooks": {"02": 3}}, "expected an object as 'notebooks.02', found 3"),
+        ({"notebooks": {"00_data": {"status": "done"}}}, "expected an object as 'notebooks.00_data.key', found none"),
+        ({"notebooks": {"00_dat": {"status": "done", "key": {}}}}, "no notebook is called '00_dat'; did you mean '00_data'?"),
+        ({"notebooks": {}, "sessions": [3]}, "expected an object for each of 'sessions', found 3"),
+        ({"stage": "pretrain"}, "expected a text as 'path', found none"),
+        ({**STAGE, "stage": "features"}, "expected one of pretrain, exchange, distill as 'stage', found features"),
+        ({**STAGE, "data": 3}, "expected a text as 'data.content', found none"),
+        ({**STAGE, "smoke": "yes"}, "expected true or false as 'smoke', found yes"),
+        ({**STAGE, "settings": {"data": "x"}}, "the stage pretrain knows no setting 'data'"),
+        ({**STAGE, "changes": {"epochs": 3}}, "the stage pretrain knows no setting 'epochs'"),
+    ],
+)  # fmt: skip
+def test_a_damaged_manifest_is_told_with_what_was_expected(tmp_path, capsys, nothing_repeated, content, told):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "manifest.json").write_text(content if isinstance(content, str) else json.dumps(content))
+    shown = refused(tmp_path / "run", capsys)
+    assert f"{tmp_path / 'run' / 'manifest.json'}' can't be read as the manifest of a run or stage" in shown
+    assert told in shown and "name a folder that `skelmm run` or `skelmm train` wrote" in shown
+
+
+@pytest.mark.parametrize("missing", ["source", "data", "parameters"])
+def test_a_notebook_without_what_repeats_it_is_told(motion, tmp_path, capsys, nothing_repeated, missing):
+    whole = json.loads((finished(tmp_path / "whole", motion) / "manifest.json").read_text())["notebooks"]["00_data"]["key"]
+    folder = finished(tmp_path / "run", motion, key={k: v for k, v in whole.items() if k != missing})
+    assert f"expected a text as 'notebooks.00_data.key.{missing}" in refused(folder, capsys)
+
+
+@pytest.mark.parametrize("damage", ["gone", "torn"])
+def test_figures_that_are_gone_are_told_first(motion, tmp_path, capsys, nothing_repeated, damage):
+    file = finished(tmp_path / "run", motion) / "00_data" / "metrics.json"
+    file.unlink() if damage == "gone" else file.write_text('{"headline": ')
+    shown = refused(tmp_path / "run", capsys)
+    assert f"can't read '{file}', the figures of a notebook that came to its end: " in shown
+    assert ("No such file" if damage == "gone" else "Expecting value") in shown and "run the same command again" in shown
+
+
+@pytest.mark.parametrize("kind", ["run", "stage"])
+def test_a_place_where_nothing_can_be_made_is_told(trained, motion, tmp_path, capsys, monkeypatch, nothing_repeated, kind):
+    folder = finished(tmp_path / "run", motion) if kind == "run" else next(trained.glob("pretrain-*"))
+
+    def read_only(prefix: str, dir: Path) -> str:
+        raise OSError(errno.EROFS, "Read-only file system", str(dir / prefix))
+
+    monkeypatch.setattr(verify.tempfile, "mkdtemp", read_only)
+    shown = refused(folder, capsys)
+    assert f"can't write '{folder}.verify-…': Read-only file system; " in shown
+    assert "nothing was repeated; the disk is read-only" in shown

@@ -23,7 +23,21 @@ UNITS = 1.5  # times the others' median height that makes a subject's units doub
 
 def warnings(audit: Audit) -> tuple[str, ...]:
     """What a reader should not miss, leaks between train and test first."""
-    return tuple([*_leaks(audit), *audit.plausible, *_doubles(audit), *_broken(audit), *_units(audit), *_few(audit)])
+    return tuple(words for _, words in marked_warnings(audit))
+
+
+def marked_warnings(audit: Audit) -> Iterator[tuple[str, str]]:
+    """The warnings, each with the kind of finding whose clips it names (see `worst.Watched`), or "" where it names none."""
+    yield from _leaks(audit)
+    yield from (("", words) for words in audit.plausible)
+    yield from _doubles(audit)
+    yield from _broken(audit)
+    yield from (("", words) for words in (*_units(audit), *_few(audit)))
+
+
+def leaks_in(part: Parts) -> str:
+    """The kind of finding that the leaks of a protocol are."""
+    return f"leaks in {part.protocol}"
 
 
 def text(audit: Audit) -> str:
@@ -163,41 +177,43 @@ def shared(part: Parts) -> str:
     return ", ".join(words) or "nothing"
 
 
-def _leaks(audit: Audit) -> Iterator[str]:
+def _leaks(audit: Audit) -> Iterator[tuple[str, str]]:
     for part in audit.protocols:
         if part.leaks:
             pairs = ", ".join(f"{test} (test) = {train} (train)" for train, test in part.leaks[:NAMED])
             more = ", …" if len(part.leaks) > NAMED else ""
             count = clips(len(part.leaks))
-            yield f"leak in protocol {part.protocol}: {count} of the test part with the coordinates of a training clip: {pairs}{more}"
+            words = f"leak in protocol {part.protocol}: {count} of the test part with the coordinates of a training clip: {pairs}{more}"
+            yield leaks_in(part), words
 
 
-def _doubles(audit: Audit) -> Iterator[str]:
+def _doubles(audit: Audit) -> Iterator[tuple[str, str]]:
     if audit.duplicates:
         other = f", {audit.other_class} of these groups in more than one class" if audit.other_class else ""
-        yield f"{_duplicates(audit)}{other}"
+        yield "duplicates", f"{_duplicates(audit)}{other}"
 
 
-def _broken(audit: Audit) -> Iterator[str]:
+def _broken(audit: Audit) -> Iterator[tuple[str, str]]:
     if audit.vacant.clips:
-        yield f"no body at all in {clips(audit.vacant.clips)}: {_names(audit.vacant)}"
-    for finding, what in ((audit.empty, "no body"), (audit.frozen, "a body that does not move at all")):
+        yield "vacant", f"no body at all in {clips(audit.vacant.clips)}: {_names(audit.vacant)}"
+    for kind, finding, what in (("empty", audit.empty, "no body"), ("frozen", audit.frozen, "a body that does not move at all")):
         bad = [(name, share) for name, share, _ in finding.worst if share >= HALF]
         if bad:
             some = "at least " if len(bad) == len(finding.worst) < finding.clips else ""
             named = _few_of(f"{name} ({percent(share)})" for name, share in bad)
-            yield f"{what} in half of the frames or more of {some}{clips(len(bad))}: {named}"
+            yield kind, f"{what} in half of the frames or more of {some}{clips(len(bad))}: {named}"
     if audit.brief.clips:
-        yield f"fewer than 3 frames, too few for an acceleration, in {clips(audit.brief.clips)}: {_names(audit.brief)}"
+        yield "brief", f"fewer than 3 frames, too few for an acceleration, in {clips(audit.brief.clips)}: {_names(audit.brief)}"
     if audit.jumps.frames > JUMPS * audit.frames:
-        yield f"{audit.jumps.frames} steps of a joint at more than {JUMP:g} m/s in {audit.frames} frames: are metres and frame rate right?"
+        steps = f"{audit.jumps.frames} steps of a joint at more than {JUMP:g} m/s in {audit.frames} frames"
+        yield "jumps", f"{steps}: are metres and frame rate right?"
     if audit.leaps.clips > LEAPS * audit.clips:
         where = _names(audit.leaps, lambda v: f"{v:.0f} m/s")
-        yield f"a whole body jumps in {clips(audit.leaps.clips)}: tracking that broke, or bodies that change places? {where}"
+        yield "leaps", f"a whole body jumps in {clips(audit.leaps.clips)}: tracking that broke, or bodies that change places? {where}"
     if audit.odd_bones.clips > ODD * audit.clips:
         share = percent(audit.odd_bones.clips / audit.clips)
         named = _names(audit.odd_bones, percent)
-        yield f"in {share} of the clips a bone changes its length far more than usual: tracking that broke? {named}"
+        yield "odd_bones", f"in {share} of the clips a bone changes its length far more than usual: tracking that broke? {named}"
 
 
 def _units(audit: Audit) -> Iterator[str]:

@@ -11,10 +11,10 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-from skelmm_core import manifest, settings
-from skelmm_core.comparison.parts import PARTS
+from skelmm_core import manifest, memory, settings
+from skelmm_core.comparison.parts import PARTS, Figures, Part
 from skelmm_core.comparison.subjects import AUGMENT, FIT, INPUT, READ, REFERENCES, Subject, data, fields, weights_digest, with_references
 from skelmm_core.evaluation import recipes
 from skelmm_core.evaluation.recipes import Recipe
@@ -53,7 +53,7 @@ def compare(found: Iterable[Subject], chosen: Mapping[str, Recipe], store: Path,
                 file = store / f"part-{settings.digest(identity)}.json"
                 figures = _kept(file, identity)
                 if figures is None:
-                    figures = [[what, draw, value] for (what, draw), value in part.compute().items()]
+                    figures = [[what, draw, value] for (what, draw), value in _computed(subject, name, recipe, part).items()]
                     with replacing(file) as out:
                         out.write(json.dumps({"identity": identity, "figures": figures}, indent=1).encode())
                     computed += 1
@@ -63,6 +63,24 @@ def compare(found: Iterable[Subject], chosen: Mapping[str, Recipe], store: Path,
                 words = f"{subject.name}, seed {subject.exp.settings.seed}, {name}: {computed - before} part{'s' * (computed - before > 1)}"
                 print(f"{words}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
     return rows, computed
+
+
+def _computed(subject: Subject, name: str, recipe: Recipe, part: Part) -> Figures:
+    """A part's figures; where memory does not suffice for them, `TrainingError` says what to lower."""
+    device, tuned = subject.exp.fabric.device, recipe.kind in ("finetune", "semi")
+    if subject.role == "supervised" and not tuned:  # is trained first, by a recipe of its own
+        what = f"training the supervised reference at batch={cast(Any, subject.make).recipe.batch} on {device}"
+        with memory.enough(what, "add finetune to --measure and lower -p finetune.batch, or lower frames, or leave it out of --references"):
+            _ = subject.branches
+    what, advice = f"{subject.name}, {name}", "choose a protocol that has fewer clips"
+    if tuned and (subject.role == "supervised" or getattr(recipe, "by", "finetune") == "finetune"):
+        what, advice = f"{subject.name}, {name} at batch={cast(Any, recipe).batch} on {device}", f"lower -p {name}.batch, or frames"
+    elif recipe.kind == "linear":
+        advice = f"lower probe_views, or -p {name}.batch"
+    elif recipe.kind in ("semi", "fusion", "robust"):
+        advice = "lower probe_views or probe_batch"
+    with memory.enough(what, advice):
+        return part.compute()
 
 
 def _identity(subject: Subject, recipe: Recipe, part: str) -> dict[str, Any]:

@@ -203,5 +203,5 @@ def _quantiles(axes: Axes, values: Mapping[str, float]) -> None:
 
 
 def _short(name: str, longest: int = LONGEST) -> str:
-    """A name that fits; a dollar sign is no formula."""
-    return (name if len(name) <= longest else f"{name[: longest - 1]}…").replace("$", r"\$")
+    """A name that fits."""
+    return name if len(name) <= longest else f"{name[: longest - 1]}…"

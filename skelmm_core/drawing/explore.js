@@ -1,7 +1,7 @@
 // The list of clips of explore_clips.py: filters, a list, and the player of player.js (`play`) for what is clicked, whose STYLE, `add` and
 // `choice` it shares. No library, nothing is loaded. `mountClips(data, id)` starts it; `matching` needs no page.
 
-function matching(data, asked) { // rows that pass: asked has a value or "" by column, from and to in frames, words of a name, playable
+function matching(data, asked) { // rows that pass, in order: asked has a value or "" by column, from, to in frames, words, playable
   const words = asked.words.trim().toLowerCase(), rows = [];
   data.numbers.forEach((number, row) => {
     const passes =
@@ -11,8 +11,8 @@ function matching(data, asked) { // rows that pass: asked has a value or "" by c
       (!words || `${number}: ${data.names[row]}`.toLowerCase().includes(words));
     if (passes) rows.push(row);
   });
-  const longer = { file: 0, shortest: 1, longest: -1 }[asked.order];
-  return longer ? rows.sort((a, b) => longer * (data.frames[a] - data.frames[b]) || a - b) : rows;
+  const far = (row) => !(data.numbers[row] in data.stored), longer = { shortest: 1, longest: -1 }[asked.order] ?? 0;
+  return rows.sort((a, b) => (asked.order === "here" ? far(a) - far(b) : longer * (data.frames[a] - data.frames[b])) || a - b);
 }
 
 const CLIPS_STYLE = `${STYLE}
@@ -53,7 +53,9 @@ function clipList(host, data, id) {
     type: "number", min: shortest, max: longest, value, "aria-label": words,
   });
   const from = number("frames from", shortest), to = number("to", longest);
-  const order = choice(filters, "order", [["file", "as in the file"], ["shortest", "shortest first"], ["longest", "longest first"]], "file");
+  const orders = [["file", "as in the file"], ["shortest", "shortest first"], ["longest", "longest first"]];
+  if (held < many) orders.unshift(["here", "those that play first"]); // so that the first click plays, without a kernel too
+  const order = choice(filters, "order", orders, orders[0][0]);
   const search = add(filters, "input", { type: "search", placeholder: "part of a name", "aria-label": "part of a name", size: 16 });
   const tick = add(filters, "label"), playable = add(tick, "input", { type: "checkbox" });
   tick.append(" only those that play here");
@@ -66,7 +68,7 @@ function clipList(host, data, id) {
   if (held < many) parts.push(`Of these, ${held} are packed into this page and play here (▶), taken in turn from the classes; the others, in grey, play where a kernel runs.`);
   add(card, "div", { class: "note" }, parts.join(" "));
 
-  let rows = [], shown = 0, chosen = -1, waiting = "";
+  let rows = [], shown = 0, chosen = -1, waiting = "", kept; // the last one tells what was chosen in the last player
   const asked = () => ({
     ...Object.fromEntries(Object.entries(selects).map(([name, select]) => [name, select.value])),
     from: from.value === "" ? -Infinity : +from.value, to: to.value === "" ? Infinity : +to.value,
@@ -122,7 +124,8 @@ function clipList(host, data, id) {
   }
   function present(clip, note) {
     stage.textContent = waiting = "";
-    play(add(stage, "div"), { ...data.player, clips: [clip], title: clip.title, heading: clip.title, notes: note ? [note] : [] });
+    const own = { clips: [clip], title: clip.title, heading: clip.title, notes: note ? [note] : [] };
+    kept = play(add(stage, "div"), { ...data.player, ...own }, kept?.());
   }
   host.addEventListener("skelmm-clips", ({ detail: { points: [number], player } }) => { // the kernel's answer
     const row = data.numbers.indexOf(number);
@@ -143,7 +146,7 @@ function clipList(host, data, id) {
     for (const select of Object.values(selects)) select.value = "";
     from.value = shortest;
     to.value = longest;
-    order.value = "file";
+    order.selectedIndex = 0;
     search.value = "";
     playable.checked = false;
     filter();

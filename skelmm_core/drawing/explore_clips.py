@@ -25,12 +25,14 @@ from skelmm_core.drawing.explorer import shortlist
 from skelmm_core.drawing.messenger import Messenger
 from skelmm_core.drawing.player import Player
 from skelmm_core.drawing.sheet import class_sheet
+from skelmm_core.drawing.strip import film_strip
 from skelmm_core.errors import DataError, SettingsError
 
 HELD = 120  # clips that play unless told otherwise
 LISTED = 400_000  # bytes of names and columns
 HEAVY = 900_000  # bytes of clips that play
 FAR = 30.0  # metres or image heights that a clip which plays may take
+LEAST = 20  # frames of a clip that are shown however many bytes they take
 STILLS = 8  # clips of the picture for readers that run no script
 COLUMNS = (("subject", "subjects"), ("view", "views"), ("setup", "setups"), ("repetition", "repetitions"))
 
@@ -177,6 +179,26 @@ def playable(clips: Any, numbers: Sequence[int]) -> list[int]:
         if not len(joints) or np.ptp(joints, axis=0).max() <= FAR:
             found.append(number)
     return found
+
+
+def in_room(clips: Any, numbers: Sequence[int], moment: int = 0, most: int = 95_000) -> Player:
+    """A player of the clips, in step, whose HTML takes up to `most` bytes: where that is too little, with a film strip of the first clip
+    alone, and of the part around the frame `moment`; so is a clip of which a player shows a part, in any case."""
+    first, *others = [(clips, int(number)) for number in numbers]
+    frames = min(int(clips.frames[number]) for number in numbers)
+    player = Player(first, other=others)
+    length = min(shot.joints.shape[1] for shot in player.shots)
+    while True:
+        if length < frames or moment >= length:
+            begin = max(min(moment - length // 2, frames - length), 0)
+            player = Player(first, other=others, span=(begin / clips.frame_rate, (begin + length - 1) / clips.frame_rate))
+        if len(player.html()) <= most:
+            return player
+        shot = player.shots[0]
+        player.still = packing.still([film_strip(shot.shown, shot.skeleton, 4, None, shot.rate, player.turn, player.title)])
+        if len(player.html()) <= most or length < LEAST:
+            return player
+        length //= 2
 
 
 def spread(labels: np.ndarray, most: int) -> list[int]:

@@ -56,6 +56,7 @@ class Explorer(widgets.VBox):
             return
         self.shown = shown
         self.player = Player((self.clips, clip), None, modality, None if other is None else (self.clips, other), body=body)
+        self.player.keep = self.model_id
         self.output.outputs = ({"output_type": "display_data", "data": self.player._repr_mimebundle_(), "metadata": {}},)
 
 

@@ -298,11 +298,12 @@ function linkedMap(host, data, id) {
     const there = wanted.filter((n) => stored.has(n));
     if (there.length) present({ ...data.player, clips: there.map((n) => data.player.clips[stored.get(n)]) }, there);
   }
+  let kept; // tells what was chosen in the last player
   function present(player, points) {
     const order = [chosen, ...near(chosen)], word = (n) => (n === chosen ? "" : `nearest ${order.indexOf(n)}: `);
     const clips = player.clips.map((clip, k) => ({ ...clip, title: word(points[k]) + clip.title }));
     stage.textContent = "";
-    play(add(stage, "div"), { ...player, autoplay: true, clips });
+    kept = play(add(stage, "div"), { ...player, autoplay: true, clips }, kept?.());
   }
   host.addEventListener("skelmm-clips", ({ detail }) => { // the kernel's answer
     if (detail.points[0] !== chosen) return;

@@ -103,7 +103,7 @@ def _frames(
         heading = figure.suptitle(title, y=1 - 0.08 / height, va="top")
         figure.text(0.5, 0.06 / height, f"ground in squares of {CELL:g} m", ha="center", va="bottom", fontsize=8, color="#555555")
         for frame in shown:
-            heading.set_text(f"{title.replace('$', '')}{', ' if title else ''}{frame / rate:.2f} s")
+            heading.set_text(f"{title}{', ' if title else ''}{frame / rate:.2f} s")
             added = []
             for axes, name in zip(panels, names, strict=True):
                 before = set(axes.get_children())

@@ -72,13 +72,17 @@ def view_style(number: int) -> tuple[str, str, str]:
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Matplotlib settings of every figure here, for the length of a `with` block; global settings come back afterwards."""
+    """Matplotlib settings of every figure here, for the length of a `with` block; global settings come back afterwards.
+
+    Texts are set as they are: a class may be named `$x^{$`, and none of our figures has a formula.
+    """
     settings = {
         "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 10,
         "axes.titlesize": 11, "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9,
         "legend.fontsize": 9, "legend.frameon": False, "figure.titlesize": 12,
         "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": "#555555", "axes.linewidth": 0.8,
         "axes.grid": False, "grid.color": "#DDDDDD", "grid.linewidth": 0.6, "axes.axisbelow": True,
+        "text.parse_math": False, "text.usetex": False, "axes.formatter.use_mathtext": False,
         "lines.linewidth": 1.8, "figure.dpi": DPI, "savefig.dpi": DPI, "figure.facecolor": "white", "savefig.facecolor": "white",
     }  # fmt: skip
     with mpl.rc_context(settings):

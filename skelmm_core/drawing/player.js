@@ -133,10 +133,17 @@ const choice = (parent, words, entries, value) => {
 };
 
 function mount(data, id) {
-  for (const host of document.querySelectorAll(`[data-skelmm="${id}"]`)) if (!host.shadowRoot) play(host, data);
+  const players = (globalThis.skelmmKept ??= {}); // by `data.keep`: the last one that a widget made, which makes them anew
+  for (const host of document.querySelectorAll(`[data-skelmm="${id}"]`)) {
+    if (host.shadowRoot) continue;
+    const chosen = play(host, data, players[data.keep]?.());
+    if (data.keep) players[data.keep] = chosen;
+  }
 }
 
-function play(host, data) {
+// Makes a player in `host`; gives a function that tells what its reader has chosen. `kept`: what another one told; what this one has of
+// it is chosen from the start.
+function play(host, data, kept = {}) {
   const root = host.attachShadow({ mode: "open" });
   const clips = data.clips.map((clip) => ({ ...clip, points: decode(clip), arrows: {} }));
   const flat = clips[0].flat, names = Object.keys(data.scales), rate = Math.max(...clips.map((c) => c.rate));
@@ -162,6 +169,9 @@ function play(host, data) {
   const speed = choice(second, "speed", speeds.map((s) => [s, `${s} ×`]), data.speed);
   const lasting = [...new Set([0, 0.5, 1, 2, data.trails])].sort((a, b) => a - b);
   const trails = choice(second, "trails", lasting.map((s) => [s, s ? `${s} s` : "none"]), data.trails);
+  const choices = { [given]: show, as: look, speed, trails }; // `show` by what was to be shown: whoever asks for something else sees that
+  for (const [name, select] of Object.entries(choices))
+    if ([...select.options].some((option) => option.value === kept[name])) select.value = kept[name];
   const again = add(second, "button", { type: "button" }, "reset view");
   const legend = add(card, "div", { class: "note" });
   const help = "Wheel, after a click, or Page Up, Page Down: zoom. Double click or R: reset. Space: play. ← →: one frame. + −: speed.";
@@ -170,7 +180,7 @@ function play(host, data) {
 
   // what is to be seen
   const home = { turn: flat ? 0 : (data.turn * Math.PI) / 180, pitch: flat ? 0 : 0.2, zoom: 1, right: 0, down: 0 }; // the last two in pixels
-  let view = { ...home }, time = 0, playing = false, last = 0, panels = [], drawn = "";
+  let view = { ...home, ...kept.view }, time = 0, playing = false, last = 0, panels = [], drawn = "";
   const frameOf = (clip) => Math.min(clip.frames - 1, Math.floor(time * clip.rate + 1e-6));
   const ended = (clip) => clips.length > 1 && time * rate > ((clip.frames - 1) / clip.rate) * rate + 0.5;
   const half = [0, 1, 2].map((c) => Math.max(...clips.map((clip) => (clip.box[c][1] - clip.box[c][0]) / 2)));
@@ -461,9 +471,19 @@ function play(host, data) {
   on.onclick = () => step(1);
   again.onclick = reset;
   slider.oninput = () => go(+slider.value);
-  for (const select of [show, look, trails]) select.onchange = arrange;
+  let typed = false; // whether a key chooses in a closed dropdown, where the focus stays: the next key chooses on
+  for (const select of [show, look, speed, trails])
+    select.onchange = () => {
+      if (select !== speed) arrange();
+      if (!typed) card.focus({ preventScroll: true }); // whose keys are the player's
+    };
+  card.addEventListener("keyup", () => { typed = false; });
   card.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.target.tagName === "SELECT") return;
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    event.stopPropagation(); // JupyterLab's shortcuts leave its keys alone
+    const inside = event.target.tagName === "SELECT";
+    typed = inside && event.key !== " " && event.key !== "Enter"; // these open it
+    if (inside) return;
     const button = event.target.tagName === "BUTTON";
     const action = {
       " ": button ? null : () => run(!playing), ArrowLeft: () => step(-1), ArrowRight: () => step(1),
@@ -472,7 +492,6 @@ function play(host, data) {
       ShiftArrowUp: () => drag(0, -15), ShiftArrowDown: () => drag(0, 15),
       "+": () => faster(1), "=": () => faster(1), "-": () => faster(-1), r: reset, R: reset,
     }[(event.shiftKey && event.key.startsWith("Arrow") ? "Shift" : "") + event.key];
-    event.stopPropagation();
     if (!action) return;
     event.preventDefault();
     action();
@@ -504,4 +523,6 @@ function play(host, data) {
   new ResizeObserver(() => canvas.clientWidth && arrange()).observe(card);
   arrange();
   if (data.autoplay && !matchMedia("(prefers-reduced-motion: reduce)").matches) run(true);
+  const told = () => Object.entries(choices).map(([name, select]) => [name, select.value]);
+  return () => ({ ...Object.fromEntries(told()), view: { ...view, right: 0, down: 0 } }); // its figure stands elsewhere than the next one
 }

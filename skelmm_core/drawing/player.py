@@ -4,7 +4,7 @@
 nothing: it plays in JupyterLab, in a saved notebook without a kernel, in the HTML that nbconvert makes of it, and from a file with the
 network off.
 
-What is saved is the script (25 kB), a film strip for readers that run no script (10 kB: GitHub, a notebook that isn't trusted yet), and
+What is saved is the script (26 kB), a film strip for readers that run no script (10 kB: GitHub, a notebook that isn't trusted yet), and
 joints: 8 kB for 100 frames of one body of 25. The six modalities are not stored: arrows would be six times as large as the joints they
 are computed from, and would have to be rounded more coarsely. The script computes them again by the formulas of `modalities`, which
 are the reference that it is tested against; only the lengths of arrows and the ends of colour scales come from Python.
@@ -82,6 +82,8 @@ class Player:
         DataError: a clip that can't be drawn, or whose joints don't fit the skeleton. SettingsError: a modality without a meaning, a second
             body that isn't there, and other arguments that can't be.
     """
+
+    keep = ""  # a name: what is chosen in the player is kept for the next one of that name, which a widget puts in its place
 
     def __init__(
         self,
@@ -165,7 +167,7 @@ class Player:
 
     def html(self, heading: bool = True) -> str:
         """The player as a part of a page: an element with the film strip, and the script that puts the player in its place."""
-        data = text(self.data if heading else self.data | {"heading": ""})
+        data = text(self.data | ({} if heading else {"heading": ""}) | ({"keep": self.keep} if self.keep else {}))
         name = called(data)
         image = base64.b64encode(self.still).decode()
         words = escape(repr(self)).replace("$", "&#36;")

@@ -51,7 +51,7 @@ def class_sheet(clips: Clips, chosen: Sequence[int], turn: float = 30.0) -> Pict
             axes.set_facecolor(palette.CELL)
             seconds = joints.shape[1] / clips.frame_rate
             title = f"{clips.class_names[clips.labels[number]]}: clip {number}, {seconds:.1f} s"
-            axes.set_title(title.replace("$", r"\$"), loc="left", fontsize=9)
+            axes.set_title(title, loc="left", fontsize=9)
         for axes in cells[len(shown) :]:
             axes.set_visible(False)
         figure.legend(handles=side_legend(max(len(joints) for joints in shown)), loc="outside lower right", ncols=4)

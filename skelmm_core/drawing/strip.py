@@ -113,7 +113,7 @@ def _strips(clip: Any, skeleton: Skeleton | str, frames: int, names: list[str | 
         if names == [None]:
             figure.legend(handles=side_legend(len(joints)), loc="lower right", ncols=4, borderaxespad=0.3)
         if title:
-            figure.suptitle(title.replace("$", r"\$"), y=1 - 0.08 / tall, va="top")
+            figure.suptitle(title, y=1 - 0.08 / tall, va="top")
     return figure
 
 
