@@ -83,6 +83,12 @@ class Motion:
         sine = length(torch.linalg.cross(u, partner, dim=1))
         return torch.atan2(sine, (u * partner).sum(dim=1, keepdim=True))
 
+    @cached_property
+    def moved(self) -> Tensor:
+        """Whether any joint of a body is elsewhere in the next frame, (N, 1, T, 1, M). Of the same coordinates the angle can come out
+        otherwise in the next frame by one rounding, since processors compute the last of many values with other instructions."""
+        return self.velocity.abs().amax(dim=(1, 3), keepdim=True) > 0
+
 
 class ImageMotion(Motion):
     """The same for joints in an image: x and y alone (N, 2, T, V, M), and where a joint was seen (N, 1, T, V, M)."""
@@ -122,7 +128,7 @@ TABLE: dict[str, Callable[[Motion], Tensor]] = {
     "bone": lambda m: m.bone,
     "acceleration": lambda m: m.acceleration,
     "rotation_axis": lambda m: unit(m.axis) if m.unit_axis else m.axis,
-    "angular_velocity": lambda m: m.rate(m.bend, last=1) * unit(m.axis),
+    "angular_velocity": lambda m: m.rate(m.bend, last=1) * m.moved * unit(m.axis),
 }
 NAMES: tuple[str, ...] = tuple(TABLE)
 UNITS: dict[str, str] = {
