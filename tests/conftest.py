@@ -31,8 +31,9 @@ def shared() -> Path:
 
 # Workers of xdist take whole files, in this order: the longest first, so that no worker is left with one of them when the others are done.
 LONGEST = (
-    "test_notebooks", "test_cli", "test_isolation", "test_soak", "test_stages", "test_real_motion", "test_processes", "test_slurm",
-    "test_sweep", "test_verify", "test_ablation", "test_kills", "test_benchmarks", "test_faults", "test_torn",
+    "test_notebooks", "test_cli", "test_kills", "test_browser_notebooks", "test_isolation", "test_processes", "test_soak", "test_browser",
+    "test_benchmarks", "test_slurm", "test_ablation", "test_stages", "test_real_motion", "test_torn", "test_browser_map", "test_verify",
+    "test_faults", "test_sweep",
 )  # fmt: skip
 
 

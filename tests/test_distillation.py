@@ -526,7 +526,8 @@ def test_learned_maps_are_in_checkpoints_and_a_run_in_two_parts_ends_as_one_in_a
         assert not torch.equal(whole.state_dict()[key], start.state_dict()[key]), "they learn"
         saved = checkpoints.load(tmp_path / "whole" / "last.pt")
         assert torch.equal(saved["model"][key], whole.state_dict()[key]) and key in saved["momentum"]
-    assert all(torch.equal(value, parts.state_dict()[key]) for key, value in whole.state_dict().items())
+    found = parts.state_dict()
+    assert all(torch.equal(value, found[key]) for key, value in whole.state_dict().items())
 
 
 def test_a_change_of_a_loss_is_a_change_of_the_training_code():

@@ -51,8 +51,9 @@ def test_a_run_in_two_parts_ends_bit_for_bit_as_one_in_a_piece(clips, tmp_path):
     assert [{k: v for k, v in row.items() if k != "seconds"} for row in going_on] == [
         {k: v for k, v in row.items() if k != "seconds"} for row in rows
     ]
+    found = again.model.state_dict()  # once: it takes long
     for name, value in weights(whole.model).items():
-        assert torch.equal(value, again.model.state_dict()[name]), name
+        assert torch.equal(value, found[name]), name
 
 
 def test_tensorboard_holds_what_the_csv_holds_also_after_an_interruption(clips, tmp_path):
@@ -149,7 +150,8 @@ def test_a_stage_that_has_gone_farther_gives_its_kept_checkpoint_or_says_so(clip
     loop(own, clips, tmp_path, keep=(2,)).run()
     again = loop(own, clips, tmp_path, stop=2, keep=(2,))
     assert again.run() == rows and again.found
-    assert all(torch.equal(value, again.model.state_dict()[name]) for name, value in weights(early.model).items())
+    found = again.model.state_dict()
+    assert all(torch.equal(value, found[name]) for name, value in weights(early.model).items())
     with pytest.raises(CheckpointError, match="holds 4 epochs and no checkpoint of epoch 3; delete the folder"):
         loop(own, clips, tmp_path, stop=3).run()
 
@@ -242,8 +244,9 @@ def test_branches_are_taken_over_by_name(clips):
     take_over(three, six.state_dict(), six.names)
     for name in three.names:
         for role in ("query", "key"):
+            theirs = getattr(six, role)[name].state_dict()
             for k, v in getattr(three, role)[name].state_dict().items():
-                assert torch.equal(v, getattr(six, role)[name].state_dict()[k])
+                assert torch.equal(v, theirs[k])
     assert torch.equal(three.queues.data, six.queues.data[[0, 2, 4]])
     assert all(torch.equal(v, heads[k]) for k, v in three.heads.state_dict().items())  # another width: they start anew
     with pytest.raises(SettingsError, match="stage 1 has no branch for motion"):
