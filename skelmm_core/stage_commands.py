@@ -270,14 +270,15 @@ def facts(exp: Experiment) -> dict[str, Any]:
 
 def classifiers(exp: Experiment, branches: Branches) -> tuple[Tensor, Tensor]:
     """Those of the linear probe's headline figure, weight (S, F, classes) and bias (S, 1, classes), whitening inside."""
-    from skelmm_core import export
+    from skelmm_core import export, memory
     from skelmm_core.evaluation import linear
     from skelmm_core.evaluation.features import stacked
     from skelmm_core.evaluation.whitening import whitened, whitening
 
     s, features = exp.settings, exp.labelled(branches)
-    white = whitened(features, features, s.whiten)[0]
-    found = linear.classifiers(white, exp.train.labels.cpu(), len(exp.clips.class_names), s)
+    with memory.enough(f"linear classifiers at probe_batch={s.probe_batch}, probe_views={s.probe_views}", "lower either"):
+        white = whitened(features, features, s.whiten)[0]
+        found = linear.classifiers(white, exp.train.labels.cpu(), len(exp.clips.class_names), s)
     return export.behind(found, *whitening(stacked(features), s.whiten)) if s.whiten else found
 
 

@@ -12,7 +12,7 @@ from skelmm_core import comparison, experiment
 from skelmm_core.augmentation import Augmentation
 from skelmm_core.comparison import parts, subjects
 from skelmm_core.errors import TrainingError
-from skelmm_core.evaluation import recipes
+from skelmm_core.evaluation import linear, recipes
 from skelmm_core.experiment import Experiment
 
 motion = toy_stage.motion  # a fixture
@@ -49,6 +49,14 @@ def test_of_probes(motion, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(experiment, "score", full)
     shown = refused(capsys, *evaluate(motion, tmp_path, "--probe-batch", 7, "--probe-views", 1))
     assert f"linear probes and kNN at probe_batch=7, probe_views=1: out of memory; lower either {REASON}" in shown
+
+
+def test_of_classifiers_that_are_exported(motion, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(linear, "classifiers", full)
+    words = ("pretrain", tmp_path / "a.safetensors", "--classes", "--data", motion, "--out", tmp_path, "--smoke", "--device", "cpu")
+    shown = refused(capsys, "export", *words, "--modalities", "joint", "--probe-batch", 7)
+    assert f"linear classifiers at probe_batch=7, probe_views=0: out of memory; lower either {REASON}" in shown
+    assert not (tmp_path / "a.safetensors").exists()
 
 
 @pytest.mark.parametrize(
