@@ -222,7 +222,7 @@ def test_two_runs_in_one_folder(motion, tmp_path, hold):
 
 
 @pytest.mark.parametrize("bad", [7, 20])  # in the middle, and in the last step
-def test_a_gradient_that_is_not_finite_is_no_ones_weight(joints, whole, tmp_path, bad):
+def test_a_gradient_that_is_not_finite_gets_into_no_checkpoint(joints, whole, tmp_path, bad):
     """The loss is sound, the gradient is not: no checkpoint holds what would come of it, and the same command goes on from the last one."""
     made = loop(joints, tmp_path)
     (name, weight), left = next((n, p) for n, p in made.model.named_parameters() if p.requires_grad and p.ndim == 4), [bad]
@@ -233,7 +233,7 @@ def test_a_gradient_that_is_not_finite_is_no_ones_weight(joints, whole, tmp_path
 
     hook = weight.register_hook(spoil)
     where = f"{re.escape(name)} is not finite at epoch {(bad - 1) // 5 + 1}, step {(bad - 1) % 5 + 1}"
-    with pytest.raises(TrainingError, match=f"the gradient of {where}. The last checkpoint .* is unharmed"):
+    with pytest.raises(TrainingError, match=f"the weight {where}. The last checkpoint .* is unharmed"):
         made.run()
     hook.remove()
     saved = checkpoints.load(tmp_path / "last.pt")

@@ -224,7 +224,6 @@ class Loop:
                 raise TrainingError(self._not_finite(told, epoch, number, clips))
             optimiser.zero_grad()
             fabric.backward(total)
-            self._check_gradients(epoch, number, clips)
             optimiser.step()
         self.model.enqueue(tuple(processes.gathered(fabric, keys) for keys in step.keys))
         return told
@@ -253,16 +252,15 @@ class Loop:
         wrong = [n for n, value in zip(self.model.names, step.losses.tolist(), strict=True) if not math.isfinite(value)]
         return self._ill(f"the loss of {', '.join(wrong)}", epoch, number, clips)
 
-    def _check_gradients(self, epoch: int, number: int, clips: Batches) -> None:
-        """Raises `TrainingError` before a gradient that is not finite gets into weights, and so into checkpoints. Those of 16-mixed are
-        scaled and may be, for a step that the scaler then leaves out."""
-        if self.settings.precision == "16-mixed":
-            return
-        gradients = {name: p.grad for name, p in self.model.named_parameters() if p.grad is not None}
-        if not torch.isfinite(torch.nn.utils.get_total_norm(gradients.values())):
-            wrong = [name for name, gradient in gradients.items() if not torch.isfinite(gradient).all()] or ["all weights together"]
+    def _check_weights(self, trained: Named, at: Place) -> None:
+        """Raises `TrainingError` where a weight is not finite, as after a gradient that was not while the loss was: no checkpoint holds
+        that. Asked where one is written; at every step it took 2 % of the time."""
+        wrong = [name for name, weight in trained.items() if not torch.isfinite(weight).all()]
+        if wrong:
             few = ", ".join(wrong[:3]) + (f" and {len(wrong) - 3} others" if len(wrong) > 3 else "")
-            raise TrainingError(self._ill(f"the gradient of {few}", epoch, number, clips))
+            per_epoch = len(data.order(len(self.batches), self.settings.batch, self.settings.seed, 0))
+            epoch, number = (at.epoch, len(at.steps) - 1) if at.steps else (at.epoch - 1, per_epoch - 1)
+            raise TrainingError(self._ill(f"the weight {few}", epoch, number, self.batches))
 
     def _ill(self, what: str, epoch: int, number: int, clips: Batches) -> str:
         kept = f"The last checkpoint in {self.folder} is unharmed. " if (self.folder / "last.pt").exists() else ""
@@ -281,6 +279,7 @@ class Loop:
         return row
 
     def _save(self, name: str, optimiser: Optimizer, trained: Named, at: Place) -> None:
+        self._check_weights(trained, at)
         parts = [torch.stack((s.losses, s.positive, s.negative)) for s in at.steps]  # each (3, B)
         content = {
             "model": self.model.state_dict(), "momentum": momentum_of(optimiser, trained), "epoch": at.epoch, "rows": at.rows,
