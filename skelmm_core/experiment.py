@@ -287,7 +287,7 @@ class Experiment:
         if not (folder / "settings.json").exists():
             with replacing(folder / "settings.json") as file:
                 file.write(json.dumps(identity, indent=1).encode())
-        if not manifest.readable(folder / manifest.NAME):
+        if not manifest.there_or_set_aside(folder / manifest.NAME):
             path = self.data if self.data == SAMPLE else str(Path(self.data).resolve())
             manifest.write(folder, {"stage": stage, "changes": changes, "identity": identity, **self.facts()}, path=path)
 

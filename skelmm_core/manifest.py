@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import skelmm_core
-from skelmm_core.files import replacing
+from skelmm_core.files import replacing, unwritten
 
 NAME = "manifest.json"
 PACKAGE = Path(skelmm_core.__file__).resolve().parent
@@ -89,7 +89,7 @@ def begin(folder: Path) -> None:
     add(folder, sessions=[*json.loads((folder / NAME).read_text()).get("sessions", []), here])
 
 
-def readable(path: Path) -> bool:
+def there_or_set_aside(path: Path) -> bool:
     """Whether a manifest is there and is one; a damaged one is set aside, which is said, so that its place is free."""
     try:
         found = isinstance(json.loads(path.read_text()), dict)
@@ -99,7 +99,10 @@ def readable(path: Path) -> bool:
         found = False
     if not found:
         aside = path.with_name(f"{path.name}.damaged")
-        os.replace(path, aside)
+        try:
+            os.replace(path, aside)
+        except OSError as problem:
+            raise unwritten(aside, problem) from problem
         print(f"{path} was damaged and is set aside as {aside.name}; it is written anew", file=sys.stderr)
     return found
 

@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import json
 import subprocess
-from pathlib import Path
 
 import pytest
+import toy_stage
 from command_line import refused
 
-from skelmm_core import clips, files, manifest, verify
+from skelmm_core import files, manifest, verify
 from skelmm_core.experiment import Experiment
-from skelmm_core.sources import sample
 
+motion = toy_stage.motion  # a fixture
 TINY = dict(
     smoke=True, epochs=4, exchange_from=0.5, modalities="joint,bone", students="joint", frames=8, hidden=2, batch=4, queue=8, device="cpu"
 )
-
-
-@pytest.fixture(scope="module")
-def motion(tmp_path_factory) -> Path:
-    path = tmp_path_factory.mktemp("clips") / "motion.clips"
-    clips.write(path, sample.read(performers=4, repetitions=1, cameras=1, actions=["kick", "punch"]), progress=False)
-    return path
 
 
 def test_every_session_that_trained_a_stage_is_in_its_manifest(motion, tmp_path, monkeypatch):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 import torch
+import toy_stage
 
-from skelmm_core import clips, settings
+from skelmm_core import settings
 from skelmm_core.evaluation import forming
 from skelmm_core.experiment import Experiment
-from skelmm_core.sources import sample
+
+motion = toy_stage.motion  # a fixture
 
 
 @pytest.mark.parametrize(
@@ -19,9 +21,7 @@ def test_snapshots_lie_evenly_between_two_epochs(snapshots, begin, end, expected
     assert settings.resolve("pretrain", snapshots=snapshots).on_the_way(begin, end) == expected
 
 
-def test_snapshots_are_kept_on_the_way_and_change_nothing_else(tmp_path):
-    motion = tmp_path / "motion.clips"
-    clips.write(motion, sample.read(performers=4, repetitions=1, cameras=1, actions=["kick", "punch"]), progress=False)
+def test_snapshots_are_kept_on_the_way_and_change_nothing_else(motion, tmp_path):
     sizes = dict(smoke=True, epochs=6, modalities="joint,bone", students="joint", frames=8, batch=4, queue=8, device="cpu")
     plain, kept = (Experiment(motion, tmp_path / f"{n}", snapshots=n, **sizes) for n in (0, 2))
     for exp, numbers in ((plain, [3]), (kept, [1, 2, 3, 4, 5])):

@@ -6,12 +6,12 @@ import dataclasses
 import zlib
 
 import numpy as np
-import pytest
 import torch
 import torch.nn.functional as F
+import toy_stage
 from feature_data import blobs, rng
 
-from skelmm_core import clips, stage_commands
+from skelmm_core import stage_commands
 from skelmm_core.batches import generator, order
 from skelmm_core.evaluation import linear
 from skelmm_core.evaluation.features import extract, stacked
@@ -22,8 +22,8 @@ from skelmm_core.evaluation.views import Viewed, picked, views_of
 from skelmm_core.evaluation.whitening import whitened
 from skelmm_core.experiment import Experiment
 from skelmm_core.settings import Evaluate
-from skelmm_core.sources import sample
 
+motion = toy_stage.motion  # a fixture
 TOY = dict(preset="small", device="cpu", smoke=True, modalities="joint,bone", students="joint", precision="32-true")
 
 
@@ -102,13 +102,6 @@ def test_every_probe_of_the_training_clips_learns_from_views():
     for figure in figures:
         assert figure(moved) < figure(dict(train)) - 5
     assert score(moved, a, test, b, 4, s).knn.accuracy == score(dict(train), a, test, b, 4, s).knn.accuracy  # neighbours are clips
-
-
-@pytest.fixture(scope="module")
-def motion(tmp_path_factory):
-    path = tmp_path_factory.mktemp("clips") / "motion.clips"
-    clips.write(path, sample.read(performers=4, repetitions=1, cameras=1, actions=["kick", "punch", "throw"]), progress=False)
-    return path
 
 
 def test_views_are_the_trainings_augmentation_of_the_training_clips(motion, tmp_path):
