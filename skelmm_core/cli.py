@@ -215,6 +215,7 @@ def ablate(
     preset: str = "small",
     seeds: str = "0,1,2",
     parameters: Named = (),
+    rows: Annotated[tuple[str, ...], arg(name="row", metavar="NAME"), UseAppendAction] = (),
     shard: str = "",
     csv: str = "",
     device: str = "auto",
@@ -235,6 +236,7 @@ def ablate(
         preset: described (the paper's setting), published (its code's), small (hundreds of clips), best (of those), or quick (minutes).
         seeds: comma-separated; three or more, so that differences can be told from luck.
         parameters: a setting other than the preset's, e.g. -p epochs=60; may be repeated.
+        rows: only the rows of this name, as --dry-run lists it, or that match one such as "*, 6"; may be repeated.
         shard: a part of the grid, e.g. 2/4, in which cells that share a first stage stay together.
         csv: the table, one row per cell and seed; empty: OUT/ablations.csv.
         device: auto, cpu, cuda or cuda:N.
@@ -244,7 +246,7 @@ def ablate(
     """
     from skelmm_core.ablation import command
 
-    print(command.ablate(groups, data, out, preset, seeds, parameters, shard, csv, device, smoke, short, dry_run))
+    print(command.ablate(groups, data, out, preset, seeds, parameters, rows, shard, csv, device, smoke, short, dry_run))
 
 
 def sweep(

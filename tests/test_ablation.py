@@ -96,6 +96,15 @@ def test_names_are_unique_settings_known_and_the_short_list_is_part_of_it():
     assert len(short) == sum(map(len, grid.SHORT_NAMES.values())), "each of them is there"
 
 
+def test_rows_are_chosen_by_name_or_pattern_in_the_order_of_the_table():
+    rows = grid.entries(RECIPE)
+    assert grid.named(rows, ()) == rows and [e.name for e in grid.named(rows, ("teacher", "none, 6"))] == ["none, 6", "teacher"]
+    locked = grid.named(rows, ["*, locked"])
+    assert len(locked) == 12 and all(e.changes["keys"] == "published" for e in locked)
+    with pytest.raises(SettingsError, match="no row 'ikem, 5'.*did you mean 'ikem, [36]'.*expected some of: untrained, 3; "):
+        grid.named(rows, ("none, 6", "ikem, 5"))
+
+
 def test_what_is_not_of_the_grid_is_refused():
     with pytest.raises(SettingsError, match="unknown group 'exchanges'.*did you mean 'exchange'"):
         grid.entries(RECIPE, ["exchanges"])
@@ -307,6 +316,7 @@ def test_sentences_claim_what_seeds_bear():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [(["exchang"], "did you mean 'exchange'"), (["--seeds", "0,x"], "must be whole numbers"), (["--shard", "5/4"], "from 1/4 to 4/4"),
+     (["--row", "teachers"], "did you mean 'teacher'"),
      (["-p", "epoch=3"], "did you mean 'epochs'"), (["-p", "seed=3"], "--seeds"), (["-p", "epochs=many"], "whole number"),
      (["-p", "modalities=joint,bone", "-p", "students=joint,bone"], "all six modalities")],
 )  # fmt: skip
@@ -325,6 +335,9 @@ def test_dry_run_lists_and_computes_nothing(capsys, motion, tmp_path):
         capsys, "ablate", "--data", motion, "--out", tmp_path, "--smoke", "--dry-run", "--seeds", "4", "--shard", "2/3", "--device", "cpu"
     )
     assert 5 < len(re.findall(r"^  seed 4  ", part, re.M)) < len(rows) / 2 and f"part 2/3 of {len(rows)}" in part
+    two = ["--row", "teacher", "--row", "ikem, ?"]
+    few = call(capsys, "ablate", "--data", motion, "--out", tmp_path, "--smoke", "--dry-run", "--seeds", "4", *two, "--device", "cpu")
+    assert re.findall(r"^  seed 4  (.*?)  ", few, re.M) == ["exchange: ikem, 3", "exchange: ikem, 6", "distillation: teacher"]
 
 
 def test_two_processes_share_the_work(motion, tmp_path):

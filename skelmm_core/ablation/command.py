@@ -15,8 +15,8 @@ from skelmm_core.experiment import Experiment
 
 
 def ablate(
-    groups: Sequence[str], data: str, out: Path, preset: str, seeds: str, given: Sequence[str], shard: str, to: str, device: str,
-    smoke: bool, short: bool, dry_run: bool,
+    groups: Sequence[str], data: str, out: Path, preset: str, seeds: str, given: Sequence[str], wanted: Sequence[str], shard: str, to: str,
+    device: str, smoke: bool, short: bool, dry_run: bool,
 ) -> str:  # fmt: skip
     """Run the cells of some groups that are missing (none given: all) and write the table; returns what is to be printed.
 
@@ -24,7 +24,8 @@ def ablate(
     """
     base = Experiment(data, out, preset, device, smoke, **overrides(given, short and not smoke))
     base.check("distill")
-    chosen = cells.cells(base, grid.entries(base.settings, groups or grid.GROUPS, short), numbers(seeds))
+    rows = grid.named(grid.entries(base.settings, groups or grid.GROUPS, short), wanted)
+    chosen = cells.cells(base, rows, numbers(seeds))
     whole = len(chosen)
     weights = expected.work(chosen)
     if shard:

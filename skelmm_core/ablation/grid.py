@@ -5,8 +5,9 @@ Rows of several groups may be the same cell (the teacher is in two of them): it 
 
 from __future__ import annotations
 
+import fnmatch
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from skelmm_core import modalities
@@ -65,6 +66,19 @@ def entries(recipe: Distill, groups: Iterable[str] = GROUPS, short: bool = False
     made = {"exchange": _exchange, "modalities": _modalities, "distillation": _distillation, "switches": _switches}
     found = [entry for group in GROUPS if group in groups for entry in made[group](recipe)]
     return [e for e in found if not short or e.name in SHORT_NAMES[e.group]]
+
+
+def named(rows: Iterable[Entry], wanted: Sequence[str]) -> list[Entry]:
+    """The rows whose names are among those wanted, or match one with ``*`` in it; none wanted: all.
+
+    Raises `SettingsError` for one that no row has.
+    """
+    rows = list(rows)
+    names = list(dict.fromkeys(e.name for e in rows))
+    for pattern in wanted:
+        if not fnmatch.filter(names, pattern):
+            raise SettingsError(f"no row '{pattern}'{nearest(pattern, names)}; expected some of: {'; '.join(names)}")
+    return [e for e in rows if not wanted or any(fnmatch.fnmatchcase(e.name, pattern) for pattern in wanted)]
 
 
 def _exchange(recipe: Distill) -> list[Entry]:
