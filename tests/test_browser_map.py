@@ -37,8 +37,8 @@ def front(**options) -> drawing.LinkedMap:
         "distance": random.gamma(2, 1, COUNT),
     }
     maps = {"teacher": end, "student": end[:, ::-1], "teacher, in training": {0: start, 4: (start + end) / 2, 8: end}}
-    given = {"units": {"distance": "1 - cosine"}, "title": "test clips", "nearest_in": "the teacher's features"} | options
-    return drawing.linked_map(maps, columns, (clips, np.arange(COUNT)), ring(COUNT), **given)
+    given = {"units": {"distance": "1 - cosine"}, "title": "test clips", "nearest_in": "the teacher's features", "neighbours": ring(COUNT)}
+    return drawing.linked_map(maps, columns, (clips, np.arange(COUNT)), **given | options)
 
 
 def on_screen(page, data: dict, map_: int = 0, step: int = 0) -> np.ndarray:
@@ -100,6 +100,22 @@ def test_a_click_plays_a_clip_beside_its_neighbours(open_page, pictures, tmp_pat
     assert "6 of these 6 clips" in page.locator(".found .note").last.text_content()
     assert "where a kernel runs" in page.locator(".found .note").last.text_content()
     assert page.locator("button.play").count() == 0
+
+
+def test_on_the_students_map_the_students_neighbours_play(open_page, pictures, tmp_path):
+    own = ring(COUNT)[:, ::-1]
+    map_ = front(neighbours={"teacher": ring(COUNT), "student": own}, nearest_in="the {}'s features")
+    page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 1500})
+    points, stored = on_screen(page, map_.data), {int(p) for p in map_.data["stored"]}
+    point = alone(points, [p for p in stored if {*ring(COUNT)[p].tolist()} <= stored])
+    page.mouse.click(*points[point])
+    for name, near in (("teacher", ring(COUNT)), ("student", own)):
+        page.get_by_label("map", exact=True).select_option(label=name)
+        page.locator("button.play").wait_for()
+        names = page.locator("ol .entry span").all_text_contents()
+        assert [text.split("take ")[1].partition(",")[0] for text in names] == [str(i) for i in (point, *near[point])]
+        assert page.locator(".found .note").last.text_content() == f"Nearest in the {name}'s features."
+    page.screenshot(path=pictures / "map_student.png", full_page=True)
 
 
 def test_the_next_clip_has_what_was_chosen_for_the_last(open_page, pictures, tmp_path):

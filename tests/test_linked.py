@@ -130,6 +130,24 @@ def test_clips_in_a_page_come_in_whole_groups_of_every_class_and_are_bounded(mon
     assert 3 <= len(few.data["stored"]) == len(few.data["player"]["clips"]) <= 5
 
 
+def test_each_map_has_the_neighbours_that_are_called_like_it():
+    clips, index, places = Many(40), np.arange(40), RANDOM.normal(size=(3, 40, 2))
+    near = {"teacher": ring(40), "student": ring(40, 3)[:, ::-1]}
+    given = dict(zip(("joint", "student", "teacher"), places, strict=True)) | {"student, PCA": places[0], "students": places[1]}
+    front = drawing.linked_map(given, {"class": clips.labels}, (clips, index), near, nearest_in="the {}'s features", held=0)
+    assert [m["near"] for m in front.data["maps"]] == [0, 1, 0, 1, 0], "joint and students have the first"
+    assert front.data["words"] == ["Nearest in the teacher's features.", "Nearest in the student's features."]
+    teacher, student = (numbers(text, "<u2").reshape(40, 5) for text in front.data["nearest"])
+    assert (teacher == near["teacher"]).all() and (student[:, :3] == near["student"]).all() and (student[:, 3:] == 65535).all()
+    answer = front._fetch(40 + 7)
+    assert (answer["points"], answer["near"]) == ([7, *near["student"][7]], 1) and front._fetch(7)["points"] == [7, *near["teacher"][7]]
+    assert [clip["title"].partition(":")[0] for clip in answer["player"]["clips"]] == [str(i) for i in answer["points"]]
+    assert front.with_kernel().count == 80
+    held = drawing.linked_map(given, {"class": clips.labels}, (clips, index), near, held=24).data["stored"]
+    whole = [p for p in map(int, held) if {str(n) for found in near.values() for n in found[p]} <= set(held)]
+    assert set(clips.labels[whole]) == {0, 1}, "of every class one plays beside its neighbours on all maps"
+
+
 def test_what_is_wrong_comes_early():
     place = np.array([[0.0, 0], [0.1, 0], [1, 0], [10, 0], [10.1, 0], [12, 0]])
     kinds, right = np.array([0, 0, 0, 1, 1, 1]), np.array([True, True, False, True, True, True])
@@ -170,7 +188,7 @@ def test_forty_thousand_points_fit_a_notebook_and_what_does_not_is_named(monkeyp
     assert 2 <= fewer < 8 and {kept["maps"][1]["labels"][end] for end in (0, -1)} == {"untrained", "epoch 63"}
     assert front.left_out == f"{8 - fewer} of 8 steps of 'teacher, in training'"
     assert front.left_out in kept["left"] and "save() writes holds all" in kept["left"]
-    assert len(player.script("linked.js")) < 21_500
+    assert len(player.script("linked.js")) < 21_700
 
 
 def test_a_notebook_says_what_it_does_not_hold_and_goes_on(monkeypatch, tmp_path):
@@ -223,7 +241,7 @@ def test_wide_numbers_where_two_bytes_are_too_few():
     near[:, 0] = np.arange(count)[::-1]
     front = drawing.linked_map(np.zeros((count, 2)), {"class": np.zeros(count, int)}, neighbours=near, names=[""] * count)
     assert front.data["wide"] == 4
-    back = numbers(front.data["nearest"], "<u4").reshape(-1, 2)
+    back = numbers(front.data["nearest"][0], "<u4").reshape(-1, 2)
     np.testing.assert_array_equal(back[:, 0], near[:, 0])
     assert (back[:, 1] == 2**32 - 1).all()
 
@@ -239,6 +257,8 @@ def test_what_does_not_fit_is_refused():
         (place, {}, {}, "at least one column"),
         ({}, labels, {}, "holds no map"),
         (place, labels, {"neighbours": np.full((4, 5), 4)}, "neighbours must be"),
+        (place, labels, {"neighbours": {"map": np.full((3, 5), 0)}}, "neighbours of 'map' must be"),
+        ({"a": place}, labels, {"neighbours": {"b": np.full((4, 5), 0)}}, "neighbours of 'b', but no map is called so; there are a"),
         (place, labels, {"clips": (Many(4), [0, 1, 2, 4])}, "4 numbers from 0 to 3"),
         (place, labels, {"names": ["a"]}, "found 1 names"),
     ):

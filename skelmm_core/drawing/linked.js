@@ -60,9 +60,9 @@ function linkedMap(host, data, id) {
   const count = data.count, names = data.names.split("\n"), none = 2 ** (8 * data.wide) - 1, unknown = 65535;
   const maps = data.maps.map((map) => ({ ...map, steps: map.steps.map((text) => fromGrid(unpack(text, Uint16Array))) }));
   const columns = data.columns.map((column) => ({ ...column, values: unpack(column.values, Uint16Array) }));
-  const nearest = data.nearest && unpack(data.nearest, data.wide === 2 ? Uint16Array : Uint32Array);
+  const nearest = data.nearest.map((text) => unpack(text, data.wide === 2 ? Uint16Array : Uint32Array));
   const stored = new Map(Object.entries(data.stored).map(([point, number]) => [+point, number]));
-  const near = (i) => (nearest ? [...nearest.subarray(i * data.each, (i + 1) * data.each)].filter((n) => n !== none) : []);
+  const near = (i) => [...(nearest[map().near]?.subarray(i * data.each, (i + 1) * data.each) ?? [])].filter((n) => n !== none);
   const ask = () => document.querySelector(`.skelmm-ask-${id} input`); // there while a kernel listens (messenger.py)
   const calm = matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -91,7 +91,7 @@ function linkedMap(host, data, id) {
 
   // what is to be seen
   let view = { x: 0.5, y: 0.5, zoom: 1 }, now = new Float32Array(2 * count), chosen = -1, over = -1, corners = null, lit = new Set();
-  let picture = new ImageData(1, 1), stamps = [], faint = null, size = 0, waiting = false, moving = 0, codes = null;
+  let picture = new ImageData(1, 1), stamps = [], faint = null, size = 0, waiting = false, moving = 0, codes = null, before = 0;
   const map = () => maps[which.value], column = () => columns[colour.value];
   const divisor = (a, b) => (b ? divisor(b, a % b) : a);
   let stride = Math.ceil(0.618 * count); // points are drawn so many apart: no value covers the others
@@ -224,6 +224,8 @@ function linkedMap(host, data, id) {
   const halt = () => { moving++; start.textContent = "▶ play"; };
   function change() {
     const last = map().steps.length - 1, old = now;
+    if (chosen >= 0 && map().near !== before) choose(chosen); // on another map others are near
+    before = map().near;
     second.hidden = !last;
     slider.max = last;
     slider.value = last;
@@ -284,11 +286,11 @@ function linkedMap(host, data, id) {
       add(button, "span", {}, (place ? `nearest ${place}: ` : "") + names[n] + (c.entries ? `, ${wordOf(c, n)}` : ""));
       if (place) button.onclick = () => choose(n);
     });
-    const note = add(shown, "div", { class: "note" }, wanted.length > 1 ? data.words : "");
+    const note = add(shown, "div", { class: "note" }, wanted.length > 1 ? data.words[map().near] : "");
     if (!data.player) return;
     if (missing.length && kernel) {
       note.textContent = "asking the kernel for these clips …";
-      kernel.value = `${i} ${Date.now()}`;
+      kernel.value = `${map().near * count + i} ${Date.now()}`;
       kernel.dispatchEvent(new Event("input", { bubbles: true }));
       const late = () => { if (chosen === i && !stage.firstChild) note.textContent = "The kernel does not answer: run the cell again."; };
       return setTimeout(late, 15000);
@@ -306,8 +308,8 @@ function linkedMap(host, data, id) {
     kept = play(add(stage, "div"), { ...player, autoplay: true, clips }, kept?.());
   }
   host.addEventListener("skelmm-clips", ({ detail }) => { // the kernel's answer
-    if (detail.points[0] !== chosen) return;
-    shown.lastChild.textContent = data.words;
+    if (detail.points[0] !== chosen || detail.near !== map().near) return;
+    shown.lastChild.textContent = data.words[map().near];
     present(detail.player, detail.points);
   });
 

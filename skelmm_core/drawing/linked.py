@@ -44,7 +44,7 @@ def linked_map(
     points: np.ndarray | Mapping[Any, np.ndarray | Steps],
     columns: Mapping[str, Any],
     clips: tuple[Any, Any] | None = None,
-    neighbours: np.ndarray | None = None,
+    neighbours: np.ndarray | Mapping[str, np.ndarray] | None = None,
     names: Sequence[str] | None = None,
     class_names: Sequence[str] = (),
     units: Mapping[str, str] | None = None,
@@ -61,12 +61,14 @@ def linked_map(
         columns: N values by name, as `colouring.column` takes them: whole numbers, names or truth values (``correct``) as kinds, floats as
             a scale. The first one of kinds is what the lasso counts while a scale is shown.
         clips: (open `Clips`, (N,) numbers of the clips in it), without which nothing plays.
-        neighbours: (N, k) for each point the numbers of its nearest points, nearest first, -1 for none; five play.
+        neighbours: (N, k) for each point the numbers of its nearest points, nearest first, -1 for none; five play. Or several of them by
+            the map that they are shown on: ``"student"`` is for the maps ``student`` and ``student, …``; others have the first.
         names: N names; by default number and name in the clips file.
         class_names: of the column ``class``, by number; by default those of `clips`.
         units: of columns that are scales.
         title: heading.
-        nearest_in: what the neighbours are near in, such as "the teacher's features, other performances only".
+        nearest_in: what the neighbours are near in, such as "the {}'s features, other performances only", where ``{}`` becomes the name
+            that `neighbours` has them under.
         held: most clips in a page.
 
     Raises:
@@ -101,9 +103,7 @@ class LinkedMap:
         for name, values in self.values.items():
             if len(values) != self.count:
                 raise DataError(f"the map has {self.count} points, the column '{name}' {len(values)} values")
-        self.neighbours = None if neighbours is None else np.asarray(neighbours)[:, :FACES]
-        if neighbours is not None and (len(self.neighbours) != self.count or not _within(self.neighbours + 1, self.count + 1)):
-            raise DataError(f"neighbours must be ({self.count}, k) numbers of points, or -1; found {np.shape(neighbours)}")
+        self.neighbours = self._neighbours(neighbours)
         self.title, self.nearest_in, self.held, self.class_names = title, nearest_in, held, class_names
 
     @cached_property
@@ -111,13 +111,13 @@ class LinkedMap:
         """What the script is given of a page that holds everything, as plain JSON values."""
         wide = 2 if self.count < GRID else 4
         shapes = {e["shape"] for c in self.columns for e in c.get("entries", ())}
-        near, whole = self.neighbours, np.uint16 if wide == 2 else np.uint32
+        near, whole = list(self.neighbours.values()), np.uint16 if wide == 2 else np.uint32
         data = {
             "title": self.title, "heading": self.title, "count": self.count, "names": "\n".join(self.names),
-            "maps": [_packed(name, steps) for name, steps in self.maps], "columns": self.columns,
-            "wide": wide, "each": 0 if near is None else near.shape[1],
-            "nearest": None if near is None else colouring.packed(np.where(near < 0, np.iinfo(whole).max, near), whole),
-            "words": f"Nearest in {self.nearest_in}." if self.nearest_in else "",
+            "maps": [_packed(name, steps) | {"near": self._near(name)} for name, steps in self.maps], "columns": self.columns,
+            "wide": wide, "each": near[0].shape[1] if near else 0,
+            "nearest": [colouring.packed(np.where(n < 0, np.iinfo(whole).max, n), whole) for n in near],
+            "words": [f"Nearest in {self.nearest_in.replace('{}', name)}." if self.nearest_in else "" for name in self.neighbours],
             "ramp": colouring.RAMP, "grey": palette.UNKNOWN, "shapes": {s: colouring.shape(s) for s in sorted(shapes)},
             "left": "", "stored": {}, "player": None,
         }  # fmt: skip
@@ -129,19 +129,38 @@ class LinkedMap:
         kinds = next((v for v in self.values.values() if v.dtype.kind != "f"), np.zeros(self.count, int))
         right = np.asarray(next((v for name, v in self.values.items() if colouring.plain(name) == "correct"), np.ones(self.count)), bool)
         kinds = np.unique(kinds, return_inverse=True)[1].reshape(-1)
-        chosen = fitting.representatives(self._last, kinds, right, self.neighbours, self.held)
+        near = np.concatenate(list(self.neighbours.values()), 1) if self.neighbours else None
+        chosen = fitting.representatives(self._last, kinds, right, near, self.held)
         if not chosen:
             return {"player": {}}  # all are fetched
         clips = {"stored": {str(point): k for k, point in enumerate(chosen)}, "player": self._player(chosen).data}
         return fitting.first(clips, HEAVY)
 
-    def beside(self, point: int) -> list[int]:
-        """A point and its neighbours, nearest first."""
-        return [point, *([] if self.neighbours is None else (int(n) for n in self.neighbours[point] if n >= 0))]
+    def beside(self, point: int, near: int = 0) -> list[int]:
+        """A point and its neighbours, nearest first; near: which of several sets of them."""
+        return [point, *(int(n) for found in list(self.neighbours.values())[near : near + 1] for n in found[point] if n >= 0)]
 
-    def _fetch(self, point: int) -> dict[str, Any]:
-        points = self.beside(point)
-        return {"points": points, "player": self._player(points).data}
+    def _fetch(self, number: int) -> dict[str, Any]:
+        near, point = divmod(number, self.count)
+        points = self.beside(point, near)
+        return {"points": points, "near": near, "player": self._player(points).data}
+
+    def _neighbours(self, given: np.ndarray | Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
+        """The sets of neighbours by name, each (N, k), all as wide as the widest; one alone is called ""."""
+        sets = {} if given is None else given if isinstance(given, Mapping) else {"": given}
+        found = {name: np.asarray(near) for name, near in sets.items()}
+        for name, near in found.items():
+            if near.ndim != 2 or len(near) != self.count or not _within(near + 1, self.count + 1):
+                of = f" of '{name}'" if name else ""
+                raise DataError(f"neighbours{of} must be ({self.count}, k) numbers of points, or -1; found {near.shape}")
+            if name and not any(_belongs(map_, name) for map_, _ in self.maps):
+                raise DataError(f"neighbours of '{name}', but no map is called so; there are {', '.join(n for n, _ in self.maps)}")
+        wide = max((min(FACES, near.shape[1]) for near in found.values()), default=0)
+        return {n: np.pad(near[:, :wide], ((0, 0), (0, wide - near[:, :wide].shape[1])), constant_values=-1) for n, near in found.items()}
+
+    def _near(self, name: str) -> int:
+        """Which set of neighbours a map shows."""
+        return next((k for k, known in enumerate(self.neighbours) if _belongs(name, known)), 0)
 
     def _player(self, points: Sequence[int]) -> Player:
         first, *others = [(self.clips, int(self.index[point])) for point in points]
@@ -216,7 +235,7 @@ class LinkedMap:
         """A widget without a face, to be shown beside the map: while it is there and its kernel runs, every point's clip plays."""
         if self.clips is None:
             raise SettingsError("this map was made without clips, so there are none to fetch; give clips=(clips, index)")
-        return Messenger("map", self.name, self.count, self._fetch)
+        return Messenger("map", self.name, self.count * max(1, len(self.neighbours)), self._fetch)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
         return {"text/html": self.html(), "text/plain": repr(self)}
@@ -238,6 +257,11 @@ def _maps(points: Any) -> list[tuple[str, dict[str, np.ndarray]]]:
         (palette.label(str(name)), _steps(place) if isinstance(place, Mapping) else {"": np.asarray(place)})
         for name, place in points.items()
     ]
+
+
+def _belongs(map_: str, name: str) -> bool:
+    """Whether neighbours that are called so belong to a map: ``student`` to ``student`` and to ``student, PCA``."""
+    return bool(name) and (map_ + ", ").startswith(palette.label(name) + ", ")
 
 
 def _steps(places: Steps) -> dict[str, np.ndarray]:
