@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -26,7 +27,9 @@ MOVES, TWO, FRONT = "star jumps", "shake hands", 2  # classes that are shown, an
 SECONDS = 2.4  # of the moving picture
 POINTS = 600  # most test clips in a map
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-PLAYER, PAGE = (1100, 840), (1100, 1250)  # pixels of a page's picture
+PLAYER, MAP, PAGE = (1100, 840), (1100, 1300), (1100, 1250)  # pixels of a page's picture
+FIND = """<script>const box = document.querySelector("[data-skelmm-map]").shadowRoot.querySelector("[type=search]");
+box.value = {name}; box.dispatchEvent(new KeyboardEvent("keydown", {{ key: "Enter" }}));</script>"""  # as a reader does for a clip
 
 
 def gallery(
@@ -41,7 +44,7 @@ def gallery(
     """Make all pictures and give their paths.
 
     The stages of `run` are taken as they are, or trained there first, as notebooks 02 and 03 do; given: settings other than the preset's,
-    such as ``"epochs=8"``. The pictures of a player and a report are left out, with a word, where no Chromium is on the PATH.
+    such as ``"epochs=8"``. The pictures of a player, a linked map and a report are left out, with a word, where no Chromium is on the PATH.
 
     Raises `SettingsError` as `Experiment` does, `DataError` for a full or read-only disk.
     """
@@ -51,9 +54,9 @@ def gallery(
     say(f"{len(made)} pictures of clips; now stages 1 and 2, found in {exp.out} or trained there")
     teacher = exp.exchange()
     made += _trained(exp, teacher, out)
-    pages = _pages(exp, out, device)
+    pages = _pages(exp, teacher, out, device)
     if not pages:
-        say(f"no pictures of player and report: no Chromium is on the PATH ({', '.join(CHROMIUM)})")
+        say(f"no pictures of player, linked map and report: no Chromium is on the PATH ({', '.join(CHROMIUM)})")
     return made + pages
 
 
@@ -110,17 +113,36 @@ def _trained(exp: Experiment, teacher: Trained, out: Path) -> list[Path]:
     ]
 
 
-def _pages(exp: Experiment, out: Path, device: str) -> list[Path]:
-    """A player, and the top of the page that `skelmm report` makes of the run, as a browser shows them; none where there is none."""
+def _pages(exp: Experiment, teacher: Trained, out: Path, device: str) -> list[Path]:
+    """A player, a linked map with one of its clips chosen, and the top of the page that `skelmm report` makes of the run, as a browser
+    shows them; none where there is none."""
     browser = next((found for name in CHROMIUM if (found := shutil.which(name))), None)
     if browser is None:
         return []
     with tempfile.TemporaryDirectory() as folder:
-        player, page = Path(folder) / "player.html", Path(folder) / "report.html"
+        player, linked, page = (Path(folder) / f"{name}.html" for name in ("player", "linked", "report"))
         drawing.Player((exp.clips, _first(exp, MOVES)), modality="all", span=(0.6, SECONDS)).save(player)
+        _linked(exp, teacher, linked)
         command.report([exp.out], page, device, say=lambda _: None)
-        shots = [_shot(browser, made, size, out) for made, size in ((player, PLAYER), (page, PAGE))]
+        shots = [_shot(browser, made, size, out) for made, size in ((player, PLAYER), (linked, MAP), (page, PAGE))]
     return [shot for shot in shots if shot]
+
+
+def _linked(exp: Experiment, teacher: Trained, path: Path) -> None:
+    """The page of a linked map in which the first clip of `MOVES` that it holds plays beside its neighbours."""
+    chosen = metrics.sample(len(exp.test), exp.settings.seed, most=POINTS)
+    index = exp.test.index.cpu().numpy()[chosen]
+    features = joined(exp.features(cast(Contrast, teacher.model).query)[1])[chosen]
+    near = tsne.neighbours(features, groups=tsne.performances(exp.clips, index))
+    front = drawing.linked_map(
+        {"teacher": tsne.tsne_map(features, exp.settings.seed)}, {"class": exp.clips.labels[index], "subject": exp.clips.subjects[index]},
+        (exp.clips, index), near, title="Test clips (generated motion)", nearest_in="the teacher's features, other performances only",
+    )  # fmt: skip
+    held = [int(point) for point in front.data["stored"]]
+    wanted = exp.clips.class_names.index(MOVES)
+    point = next((p for p in held if exp.clips.labels[index[p]] == wanted), held[0])
+    front.save(path)
+    path.write_text(path.read_text() + FIND.format(name=json.dumps(front.names[point])))
 
 
 def _shot(browser: str, page: Path, size: tuple[int, int], out: Path) -> Path | None:

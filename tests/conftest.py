@@ -29,6 +29,10 @@ def shared() -> Path:
     return path
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--new-pictures", action="store_true", help="screenshots become the small pictures that they are compared with")
+
+
 # Workers of xdist take whole files, in this order: the longest first, so that no worker is left with one of them when the others are done.
 LONGEST = (
     "test_notebooks", "test_cli", "test_kills", "test_browser_notebooks", "test_isolation", "test_processes", "test_soak", "test_browser",

@@ -20,6 +20,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+import screenshots
 from test_drawing import clip, few_clips
 from test_player import moving, noisy
 
@@ -48,11 +49,18 @@ def browser():
 
 
 @pytest.fixture
-def pictures(tmp_path) -> Path:
-    """Where screenshots go: the folder that `make browser` names, else one that is thrown away."""
-    folder = Path(os.environ.get("SKELMM_SCREENSHOTS") or tmp_path)
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+def pictures(tmp_path, request):
+    """Where screenshots go, and from there to the folder that `make browser` names; those of which a small picture is kept must look like
+    it when the test is over."""
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    yield folder
+    for shot in sorted(folder.glob("*.png")):
+        if kept := os.environ.get("SKELMM_SCREENSHOTS"):
+            Path(kept).mkdir(parents=True, exist_ok=True)
+            shutil.copy(shot, kept)
+        if shot.stem in screenshots.COMPARED:
+            screenshots.looked_at(shot, anew=request.config.getoption("--new-pictures"))
 
 
 @pytest.fixture

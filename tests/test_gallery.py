@@ -21,7 +21,7 @@ IMAGES = ROOT / "notebooks" / "images"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))
 CLIPS = {"moving.gif", "film_strip.png", "modality_strip.png"}
 MADE = CLIPS | {"map.png", "training_curves.png", "confusion.png"}
-PAGES = {"player.png", "report.png"}  # that a browser shows
+PAGES = {"player.png", "linked.png", "report.png"}  # that a browser shows
 LARGEST = 500_000  # bytes of a picture
 
 
