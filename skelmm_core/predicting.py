@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from skelmm_core import about, batches, export, frozen, image, onnx_file, settings, skeletons
+from skelmm_core import about, batches, export, frozen, image, memory, onnx_file, settings, skeletons
 from skelmm_core.batches import Batches
 from skelmm_core.clips import Clips
 from skelmm_core.encoder import Branches
@@ -41,7 +41,8 @@ class Model:
         self.settings, self.data, self.name = settings, data, name
 
     def probabilities(self, joints: np.ndarray) -> np.ndarray:
-        """Clips of one length, (N, M, T, V, 3) metres, or one, (M, T, V, 3) -> probabilities (N, C). Raises `DataError` for others."""
+        """Clips of one length, (N, M, T, V, 3) metres, or one, (M, T, V, 3) -> probabilities (N, C). Raises `DataError` for others,
+        `TrainingError` where memory does not suffice."""
         clips = np.array(joints, np.float32, order="C")  # a copy: what a clips file gives can't be written to, of which PyTorch warns
         clips = clips[None] if clips.ndim == 4 else clips
         if clips.ndim != 5 or clips.shape[3:] != (len(self.skeleton), 3) or clips.shape[1] > self.bodies or 0 in clips.shape[:3]:
@@ -49,7 +50,8 @@ class Model:
                 f"'{self.name}' takes clips (N, M, T, {len(self.skeleton)}, 3) of skeleton '{self.skeleton.name}' with M from 1 to "
                 f"{self.bodies}, found {np.shape(joints)}"
             )
-        with torch.inference_mode():
+        what = f"{len(clips)} clips of {clips.shape[2]} frames through '{self.name}'"
+        with memory.enough(what, "give fewer at once, or cut them shorter"), torch.inference_mode():
             return self.logits(torch.from_numpy(clips)).double().softmax(dim=1).numpy()
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 import toy_stage
-from command_line import refused
+from command_line import call, refused
 from toy_stage import TINY
 
-from skelmm_core import comparison, experiment
+from skelmm_core import comparison, experiment, predicting
 from skelmm_core.augmentation import Augmentation
 from skelmm_core.comparison import parts, subjects
 from skelmm_core.errors import TrainingError
@@ -96,6 +97,17 @@ def test_of_finetuning(motion, tmp_path, monkeypatch):
     found = comparison.with_references(exp, "pretrain", exp.untrained(), [], recipe["aimclr-finetune"], tmp_path)
     with pytest.raises(TrainingError, match="pretrain, aimclr-finetune at batch=64 on cpu: out of memory; lower -p aimclr-finetune.batch"):
         comparison.compare(found, recipe, tmp_path, False)
+
+
+def test_of_predictions(motion, tmp_path, capsys):
+    words = ("pretrain", tmp_path / "a.safetensors", "--classes", "--data", motion, "--out", tmp_path, "--smoke", "--device", "cpu")
+    call(capsys, "export", *words, "--modalities", "joint")
+    model = predicting.load(tmp_path / "a.safetensors")
+    model.logits = full
+    with pytest.raises(
+        TrainingError, match=r"2 clips of 9 frames through 'a\.safetensors': out of memory; give fewer at once, or cut them"
+    ):
+        model.probabilities(np.zeros((2, 1, 9, len(model.skeleton), 3), np.float32))
 
 
 def test_another_error_is_not_taken_for_it(motion, tmp_path, monkeypatch):
