@@ -27,9 +27,16 @@ MOVES, TWO, FRONT = "star jumps", "shake hands", 2  # classes that are shown, an
 SECONDS = 2.4  # of the moving picture
 POINTS = 600  # most test clips in a map
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-PLAYER, MAP, PAGE = (1100, 840), (1100, 1300), (1100, 1250)  # pixels of a page's picture
-FIND = """<script>const box = document.querySelector("[data-skelmm-map]").shadowRoot.querySelector("[type=search]");
-box.value = {name}; box.dispatchEvent(new KeyboardEvent("keydown", {{ key: "Enter" }}));</script>"""  # as a reader does for a clip
+PLAYER, MAP, PAGE = (1100, 840), (1100, 1480), (1100, 1250)  # pixels of a page's picture
+FRAME = 28  # of the clips beside the linked map
+FIND = """<script>
+const root = document.querySelector("[data-skelmm-map]").shadowRoot, box = root.querySelector("[type=search]");
+box.value = {name};
+box.dispatchEvent(new KeyboardEvent("keydown", {{ key: "Enter" }}));
+const player = [...root.querySelectorAll("div")].find((part) => part.shadowRoot).shadowRoot, clock = player.querySelector("[type=range]");
+clock.value = {frame};
+clock.dispatchEvent(new Event("input"));
+</script>"""  # as a reader does for a clip
 
 
 def gallery(
@@ -142,7 +149,7 @@ def _linked(exp: Experiment, teacher: Trained, path: Path) -> None:
     wanted = exp.clips.class_names.index(MOVES)
     point = next((p for p in held if exp.clips.labels[index[p]] == wanted), held[0])
     front.save(path)
-    path.write_text(path.read_text() + FIND.format(name=json.dumps(front.names[point])))
+    path.write_text(path.read_text() + FIND.format(name=json.dumps(front.names[point]), frame=FRAME))
 
 
 def _shot(browser: str, page: Path, size: tuple[int, int], out: Path) -> Path | None:
