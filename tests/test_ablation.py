@@ -157,6 +157,8 @@ def test_figures_are_those_of_the_stage_measured_without_the_grid(base, done):
     (six,) = [c.figures for c in chosen if c.entry.name == "with exchange" and c.seed == 1]
     assert len(six["subsets"]) == 63 and sum(six["shapley"].values()) == pytest.approx(six["linear_late"] - six["chance"])
     assert list(six["class_gains"]) == ["all", *grid.ADDED] and all(len(g) == six["classes"] for g in six["class_gains"].values())
+    three, all_six = (cells.letters(six["right"][key]).mean() * 100 for key in ("three", "six"))
+    assert (three, all_six) == pytest.approx((six["subsets"]["joint+motion+bone"], six["linear_late"]))
 
 
 def test_stages_are_trained_once_and_what_is_there_is_not_computed_again(base, done):

@@ -33,7 +33,7 @@ from skelmm_core.experiment import Experiment, Trained
 from skelmm_core.files import replacing
 
 FOLDER = "ablations"
-FORMAT = 1
+FORMAT = 2  # 2: right of three and six modalities
 PAUSE = 2.0  # seconds between looks at what other processes are doing
 CALLED = frozenset(settings.field_types(settings.Exchange)) - frozenset(settings.field_types(settings.Pretrain)) | {"modalities"}
 
@@ -176,7 +176,8 @@ def compute(cell: Cell, finished: set[str] | None = None) -> bool:
 def measure(exp: Experiment, branches: Branches) -> dict[str, Any]:
     """Accuracies of frozen branches in percent of the test clips, what their subsets say, cost, and which clips are right.
 
-    right: "fused" and each stream -> a letter per test clip, 1 or 0, by the late probes, for tests of difference.
+    right: "fused" and each stream -> a letter per test clip, 1 or 0, by the late probes, for tests of difference; of all six modalities
+    also "three" (joint, motion, bone) and "six", fused late.
     """
     features = exp.features(branches)
     scores: Scores = exp.score(features)
@@ -197,6 +198,8 @@ def measure(exp: Experiment, branches: Branches) -> dict[str, Any]:
         gains = subsets.class_gains(late.stream_logits, labels, classes, BASE, ADDED)
         plain = [[None if np.isnan(gain) else float(gain) for gain in row] for row in gains]
         found["class_gains"] = dict(zip(("all", *ADDED), plain, strict=True))
+        for name, streams in (("three", BASE), ("six", BASE + ADDED)):
+            found["right"][name] = _letters(subsets.fused(late.stream_logits, streams) == labels)
     return found
 
 
