@@ -31,6 +31,7 @@ from skelmm_core.evaluation.metrics import binomial_error
 from skelmm_core.experiment import SAMPLE, Experiment
 from skelmm_core.files import replacing
 from skelmm_core.parameters import STAGES
+from skelmm_core.side_by_side.choose import Chooser, runs_in
 
 __all__ = [
     "Session",
@@ -204,6 +205,15 @@ class Session:
         display(front)
         if interactive():
             display(front.with_kernel())
+
+    def choose(self) -> None:
+        """A list of the runs beside this one, to be compared, where somebody looks on; else the command that compares them."""
+        folder = self.exp.out.parent
+        if interactive():
+            display(Chooser(folder, str(self.exp.fabric.device)))
+            return
+        found = "\n".join(f"- {words}" for words, _ in runs_in(folder))
+        self.say(f"In JupyterLab a list to choose from stands here. Runs in `{folder}`:\n\n{found}\n\n`skelmm report RUN…` compares them.")
 
     def linked(self, linked: drawing.LinkedMap, name: str) -> None:
         """Save a linked map as the page ``<name>.html`` and show it, with all of its clips where somebody looks on beside a live kernel.

@@ -138,7 +138,7 @@ def test_02_trains_and_folds(run, pictures):  # noqa: F811
     page.screenshot(path=pictures / "notebook_02_folded.png")
 
 
-def test_05_a_point_plays_its_clip(run, pictures):  # noqa: F811
+def test_05_a_point_plays_its_clip_and_runs_are_compared(run, pictures, out):  # noqa: F811
     page = run("05_tsne_probing")
     figures_are_readable(page)
     canvas, tip = page.locator("[data-skelmm-map] canvas").first, page.locator("[data-skelmm-map] .tip").first
@@ -170,3 +170,12 @@ def test_05_a_point_plays_its_clip(run, pictures):  # noqa: F811
     assert clock.text_content() == "untrained"
     seen(page, canvas, pictures / "notebook_05_untrained.png")
     seen(page, page.locator(".js-plotly-plot").first, pictures / "notebook_05_space.png")
+
+    chooser = page.locator(".widget-select-multiple select").last
+    chooser.select_option(index=0)
+    page.get_by_role("button", name="compare").click()
+    link = page.locator(".jp-OutputArea-output a", has_text=re.compile(r"comparison-.*\.html"))
+    link.wait_for(timeout=120_000)
+    assert page.locator(".jp-OutputArea-output pre", has_text="nearest neighbours, fused (%)").count() == 1
+    assert next(out.parent.glob("comparison-*.html")).stat().st_size > 10_000
+    seen(page, link, pictures / "notebook_05_runs.png")
