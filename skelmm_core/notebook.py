@@ -24,6 +24,7 @@ from torch import Tensor
 from skelmm_core import drawing, manifest, watching
 from skelmm_core.clips import Clips
 from skelmm_core.drawing.palette import label
+from skelmm_core.drawing.runs import Chooser, runs_in
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.evaluation.diagnosis import difference_error
 from skelmm_core.evaluation.features import embeddings
@@ -31,7 +32,6 @@ from skelmm_core.evaluation.metrics import binomial_error
 from skelmm_core.experiment import SAMPLE, Experiment
 from skelmm_core.files import replacing
 from skelmm_core.parameters import STAGES
-from skelmm_core.side_by_side.choose import Chooser, runs_in
 
 __all__ = [
     "Session",

@@ -164,7 +164,7 @@ def _listed(path: Path) -> frozenset[str]:
 
 def _about(path: Path | tuple[Path, ...], found: list[members.Member]) -> dict[str, Any]:
     """The table of `skelmm.json`, checked; empty where there is none."""
-    kinds = {"title": str, "class_names": list, "frame_rate": (int, float), "protocol": str}
+    kinds: dict[str, type | tuple[type, ...]] = {"title": str, "class_names": list, "frame_rate": (int, float), "protocol": str}
     if not found:
         return {}
     if len(found) > 1:

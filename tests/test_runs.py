@@ -10,8 +10,8 @@ import pytest
 import test_side_by_side
 
 from skelmm_core import notebook
+from skelmm_core.drawing.runs import ASKED, Chooser, runs_in
 from skelmm_core.side_by_side import command
-from skelmm_core.side_by_side.choose import ASKED, Chooser, runs_in
 
 data, runs = test_side_by_side.data, test_side_by_side.runs  # fixtures
 

@@ -33,7 +33,7 @@ def runs_in(folder: str | Path) -> list[tuple[str, Path]]:
     return [(words, run) for _, words, run in sorted(found, key=lambda one: one[0], reverse=True)]
 
 
-class Chooser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
+class Chooser(widgets.VBox):
     """A list of the runs in `folder` and a button; the page of those chosen goes beside them, as ``comparison-NAMES.html``.
 
     Attributes: runs (`SelectMultiple`), button, status (`HTML`) and answer (`Output`: the main table, and a link to the page).
@@ -68,6 +68,6 @@ class Chooser(widgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
             self.button.disabled = False
         self._told("Written.")
         link = escape(Path(os.path.relpath(path)).as_posix())  # as a notebook in this folder names it
-        page = f'<pre>{escape(table)}</pre><a href="{link}" target="_blank">{link}</a>: where they differ; "Trust HTML" above it lets its clips play'
+        page = f'<pre>{escape(table)}</pre><a href="{link}" target="_blank">{link}</a>: where they differ ("Trust HTML" lets clips play)'
         shown = {"text/html": page, "text/plain": f"{table}\n{path}"}
         self.answer.outputs = ({"output_type": "display_data", "data": shown, "metadata": {}},)
