@@ -176,7 +176,7 @@ def _about(path: Path | tuple[Path, ...], found: list[members.Member]) -> dict[s
         if (
             not isinstance(value, kinds[key])
             or isinstance(value, bool)
-            or (key == "class_names" and not all(isinstance(v, str) for v in value))
+            or (isinstance(value, list) and not all(isinstance(v, str) for v in value))
         ):
             raise DataError(
                 f"'{found[0].path}': '{key}' is {value!r}; expected a {'list of strings' if key == 'class_names' else 'text or number'}"
