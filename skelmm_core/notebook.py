@@ -199,6 +199,11 @@ class Session:
         """Show a plotly figure that stays alive in the saved notebook."""
         figure.show(renderer=RENDERER)
 
+    def explore(self, clips: Clips, **options: Any) -> None:
+        """`drawing.explore` where somebody looks on; else the player without its dropdowns, which a saved notebook would not hold."""
+        front = drawing.explore(clips, **options)
+        display(front if interactive() else front.player)
+
     def browse(self, clips: Clips) -> None:
         """List the clips of a file; a packed part of them plays, and all where somebody looks on beside a live kernel."""
         front = drawing.browse(clips)
