@@ -236,7 +236,7 @@ def ablate(
         preset: described (the paper's setting), published (its code's), small (hundreds of clips), best (of those), or quick (minutes).
         seeds: comma-separated; three or more, so that differences can be told from luck.
         parameters: a setting other than the preset's, e.g. -p epochs=60; may be repeated.
-        rows: only the rows of this name, as --dry-run lists it, or that match one such as "*, 6"; may be repeated.
+        rows: only the rows of this name, as --dry-run lists it after the colon, or that match one such as "*, 6"; may be repeated.
         shard: a part of the grid, e.g. 2/4, in which cells that share a first stage stay together.
         csv: the table, one row per cell and seed; empty: OUT/ablations.csv.
         device: auto, cpu, cuda or cuda:N.

@@ -149,7 +149,7 @@ def _linked(exp: Experiment, teacher: Trained, path: Path) -> None:
     wanted = exp.clips.class_names.index(MOVES)
     point = next((p for p in held if exp.clips.labels[index[p]] == wanted), held[0])
     front.save(path)
-    path.write_text(path.read_text() + FIND.format(name=json.dumps(front.names[point]), frame=FRAME))
+    path.write_text(path.read_text("utf-8") + FIND.format(name=json.dumps(front.names[point]), frame=FRAME), "utf-8")
 
 
 def _shot(browser: str, page: Path, size: tuple[int, int], out: Path) -> Path | None:

@@ -43,7 +43,8 @@ class Model:
     def probabilities(self, joints: np.ndarray) -> np.ndarray:
         """Clips of one length, (N, M, T, V, 3) metres, or one, (M, T, V, 3) -> probabilities (N, C). Raises `DataError` for others,
         `TrainingError` where memory does not suffice."""
-        clips = np.array(joints, np.float32, order="C")  # a copy: what a clips file gives can't be written to, of which PyTorch warns
+        with memory.enough("a copy of the clips", "give fewer at once"):
+            clips = np.array(joints, np.float32, order="C")  # what a clips file gives can't be written to, of which PyTorch warns
         clips = clips[None] if clips.ndim == 4 else clips
         if clips.ndim != 5 or clips.shape[3:] != (len(self.skeleton), 3) or clips.shape[1] > self.bodies or 0 in clips.shape[:3]:
             raise DataError(
@@ -51,7 +52,7 @@ class Model:
                 f"{self.bodies}, found {np.shape(joints)}"
             )
         what = f"{len(clips)} clips of {clips.shape[2]} frames through '{self.name}'"
-        with memory.enough(what, "give fewer at once, or cut them shorter"), torch.inference_mode():
+        with memory.enough(what, "cut the clips shorter, or give fewer at once"), torch.inference_mode():
             return self.logits(torch.from_numpy(clips)).double().softmax(dim=1).numpy()
 
 

@@ -102,6 +102,18 @@ def test_a_click_plays_a_clip_beside_its_neighbours(open_page, pictures, tmp_pat
     assert page.locator("button.play").count() == 0
 
 
+@pytest.mark.parametrize("size", [(1280, 800), (400, 800)])
+def test_a_click_is_answered_in_sight(open_page, tmp_path, size):
+    map_ = front()
+    page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": size[0], "height": size[1]}, reduced_motion="reduce")
+    stored = {int(p) for p in map_.data["stored"]}
+    page.get_by_label("find a clip by name").fill(map_.names[next(p for p in stored if {*ring(COUNT)[p].tolist()} <= stored)])
+    page.keyboard.press("Enter")
+    page.locator("button.play").wait_for()
+    page.wait_for_timeout(300)
+    assert page.locator("canvas").last.bounding_box()["y"] + 250 < size[1], "the first row of figures"
+
+
 def test_on_the_students_map_the_students_neighbours_play(open_page, pictures, tmp_path):
     own = ring(COUNT)[:, ::-1]
     map_ = front(neighbours={"teacher": ring(COUNT), "student": own}, nearest_in="the {}'s features")

@@ -41,6 +41,12 @@ def test_a_report_of_one_run_on_a_narrow_page(open_page, pictures, tmp_path, run
     page.screenshot(path=pictures / "report_narrow.png", full_page=True)
 
 
+def test_a_comparison_on_a_narrow_page(open_page, tmp_path, runs):
+    written(tmp_path, runs[0] / "first", runs[0] / "second")
+    page = open_page((tmp_path / "page.html").as_uri(), viewport={"width": 400, "height": 900})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 400
+
+
 def test_clips_are_filtered_and_played(open_page, pictures, tmp_path):
     clips = Many(90)
     front = drawing.browse(clips, held=9)

@@ -105,7 +105,7 @@ def test_of_predictions(motion, tmp_path, capsys):
     model = predicting.load(tmp_path / "a.safetensors")
     model.logits = full
     with pytest.raises(
-        TrainingError, match=r"2 clips of 9 frames through 'a\.safetensors': out of memory; give fewer at once, or cut them"
+        TrainingError, match=r"2 clips of 9 frames through 'a\.safetensors': out of memory; cut the clips shorter, or give fewer"
     ):
         model.probabilities(np.zeros((2, 1, 9, len(model.skeleton), 3), np.float32))
 

@@ -164,7 +164,7 @@ def test_executed_notebook_shows_what_it_promises(run, name):
     kinds = {kind for o in outputs(nb) for kind in o.get("data", {})}
     assert ("application/vnd.plotly.v1+json" in kinds) == (name == NAMES[4])
     players = [html for o in outputs(nb) if '<div data-skelmm="' in (html := o.get("data", {}).get("text/html", ""))]
-    assert len(players) == {DATA: 2, NAMES[0]: 3}.get(name, 0) and all(len(html) < 100_000 for html in players)
+    assert len(players) == {DATA: 2, NAMES[0]: 4, NAMES[5]: 1}.get(name, 0) and all(len(html) < 100_000 for html in players)
     linked = [o for o in outputs(nb) if '<div data-skelmm-map="' in o.get("data", {}).get("text/html", "")]
     assert len(linked) == (name == NAMES[4]) == (run / name / "linked_map.html").exists()
 

@@ -32,7 +32,7 @@ def test_runs_are_listed_with_what_they_are_and_what_is_no_run_is_not(outputs):
     found = runs_in(outputs)
     assert {run.relative_to(outputs).as_posix() for _, run in found} == {"first", "second", "more/third"}
     (words,) = [words for words, run in found if run.name == "first"]
-    assert words.startswith("first: student, quick, toy size, motion.clips, 20")
+    assert words.startswith("first: student, quick, toy size, seed 0, motion.clips, 20")
     assert runs_in(outputs / "figures") == []
 
 
@@ -72,8 +72,10 @@ def test_what_can_not_be_compared_is_said(outputs):
     for path in third.glob("stages/*/last*.pt"):
         os.truncate(path, 100)
     chooser.runs.value = (third,)
+    chooser.answer.outputs = ({"output_type": "stream", "name": "stdout", "text": "of another comparison"},)
     chooser.button.click()
     assert "last.pt" in chooser.status.value and "<div" in chooser.status.value and not chooser.button.disabled
     assert chooser.answer.outputs == () and not list(outputs.glob("comparison*"))
     empty = Chooser(outputs / "figures")
+    assert empty._repr_mimebundle_()["text/plain"].startswith("A list of runs to compare")
     assert empty.button.disabled and "No run with a stage lies in" in empty.status.value

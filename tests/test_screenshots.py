@@ -1,5 +1,8 @@
 """What the loose comparison of screenshots lets pass, and what it does not."""
 
+import re
+from pathlib import Path
+
 import pytest
 import screenshots
 from PIL import Image, ImageChops, ImageDraw
@@ -57,3 +60,9 @@ def test_a_picture_is_taken_anew_when_asked(tmp_path, monkeypatch):
 def test_every_compared_page_has_a_picture_and_they_are_small():
     kept = {path.stem: path.stat().st_size for path in screenshots.KEPT.glob("*.png")}
     assert set(kept) == set(screenshots.COMPARED) and max(kept.values()) < 12_000
+    taken = re.findall(
+        r'pictures / f?"(\w[^"]*)\.png"', "".join(path.read_text() for path in Path(__file__).parent.glob("test_browser*.py"))
+    )
+    patterns = [re.sub(r"\{\w+\}", r"\\w+", name) for name in taken]
+    for name in screenshots.COMPARED:
+        assert any(re.fullmatch(pattern, name) for pattern in patterns), f"no test takes {name}.png"

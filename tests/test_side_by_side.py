@@ -78,6 +78,25 @@ def test_one_stage_of_a_run(runs, loaded):
     assert load.find(runs[0] / "first")[0] == loaded[0].folder
 
 
+def test_what_was_trained_for_the_grid_alone_is_not_the_run(runs, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(runs[0] / "first", out)
+    (stage,) = (out / "stages").glob("distill-*")
+    told = json.loads((stage / manifest.NAME).read_text())
+    (out / manifest.NAME).unlink(missing_ok=True)
+    cell = out / "stages" / "distill-cell"
+    cell.mkdir()
+    (cell / manifest.NAME).write_text(json.dumps(told | {"written": "2099", "settings": told["settings"] | {"teacher_mode": "train"}}))
+    assert load.find(out)[0] == cell, "begun last"
+    (out / "ablations").mkdir()
+    for name in (cell.name, stage.name):  # the run's own recipe is a cell, too
+        (out / "ablations" / f"cell-{name}.json").write_text(json.dumps({"folder": name}))
+    (out / "ablations" / "cell-torn.json").write_text("{")
+    (out / "04_distillation").mkdir()
+    (out / "04_distillation" / "metrics.json").write_text(json.dumps({"student": stage.name}))
+    assert load.find(out)[0] == stage and load.find(out)[2] == 1
+
+
 def test_of_several_the_run_s_own_settings_then_the_last(runs, tmp_path):
     out = tmp_path / "run"
     shutil.copytree(runs[0] / "second", out)

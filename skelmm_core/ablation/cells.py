@@ -198,8 +198,10 @@ def measure(exp: Experiment, branches: Branches) -> dict[str, Any]:
         gains = subsets.class_gains(late.stream_logits, labels, classes, BASE, ADDED)
         plain = [[None if np.isnan(gain) else float(gain) for gain in row] for row in gains]
         found["class_gains"] = dict(zip(("all", *ADDED), plain, strict=True))
-        for name, streams in (("three", BASE), ("six", BASE + ADDED)):
-            found["right"][name] = _letters(subsets.fused(late.stream_logits, streams) == labels)
+        found["right"] |= {
+            "three": _letters(subsets.fused(late.stream_logits, BASE) == labels),
+            "six": _letters(late.predictions == labels),
+        }
     return found
 
 

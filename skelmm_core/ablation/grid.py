@@ -69,14 +69,14 @@ def entries(recipe: Distill, groups: Iterable[str] = GROUPS, short: bool = False
 
 
 def named(rows: Iterable[Entry], wanted: Sequence[str]) -> list[Entry]:
-    """The rows whose names are among those wanted, or match one with ``*`` in it; none wanted: all.
+    """The rows whose names are among those wanted, or match one with ``*`` or ``?`` in it; none wanted: all.
 
     Raises `SettingsError` for one that no row has.
     """
     rows = list(rows)
     names = list(dict.fromkeys(e.name for e in rows))
     for pattern in wanted:
-        if not fnmatch.filter(names, pattern):
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in names):
             raise SettingsError(f"no row '{pattern}'{nearest(pattern, names)}; expected some of: {'; '.join(names)}")
     return [e for e in rows if not wanted or any(fnmatch.fnmatchcase(e.name, pattern) for pattern in wanted)]
 

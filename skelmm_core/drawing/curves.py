@@ -67,7 +67,7 @@ def training_curves(
         if looks:
             _line(panels[8], looks["epoch"], looks["clips_per_second"], "#333333", "throughput")
             panels[8].set(ylabel="throughput (clips/s)", ylim=(0, 1.1 * np.nanmax([1, *looks["clips_per_second"]])))
-            panels[6].plot(looks["epoch"], looks["chance"], color="#555555", lw=1.2, ls=(0, (5, 3)), label="_chance")
+            panels[6].axhline(looks["chance"][-1], color="#555555", lw=1.2, ls=(0, (5, 3)), label="_chance")
             panels[6].annotate("most frequent class", (1, looks["chance"][-1]), (0, 2), panels[6].get_yaxis_transform(), "offset points",
                                ha="right", fontsize=9)  # fmt: skip
         for axes in panels:

@@ -44,6 +44,7 @@ button[aria-pressed=true] { background: #cfe4f3; border-color: #0072b2 }
   max-width: 260px; overflow-wrap: anywhere; white-space: pre-line; z-index: 1 }
 .found { border-top: 1px solid #ddd; margin-top: 8px; padding-top: 6px } .found p { margin: 0 0 6px } .found .note { margin-bottom: 4px }
 ul, ol { columns: 180px; margin: 0 0 6px; padding: 0 } ol { columns: auto } ol .entry { width: auto; display: inline-flex }
+.stage { position: relative } .sight { position: absolute; top: 0; height: 300px; pointer-events: none }
 textarea { width: 100%; box-sizing: border-box; font: 12px monospace }
 `;
 
@@ -87,7 +88,7 @@ function linkedMap(host, data, id) {
   add(card, "div", { class: "note" }, help + held);
   if (data.left) add(card, "div", { class: "note" }, data.left);
   const listed = add(card, "div", { class: "found", hidden: "" }), shown = add(card, "div", { class: "found", hidden: "" });
-  const stage = add(card, "div");
+  const stage = add(card, "div", { class: "stage" });
 
   // what is to be seen
   let view = { x: 0.5, y: 0.5, zoom: 1 }, now = new Float32Array(2 * count), chosen = -1, over = -1, corners = null, lit = new Set();
@@ -306,6 +307,7 @@ function linkedMap(host, data, id) {
     const clips = player.clips.map((clip, k) => ({ ...clip, title: word(points[k]) + clip.title }));
     stage.textContent = "";
     kept = play(add(stage, "div"), { ...player, autoplay: true, clips }, kept?.());
+    add(stage, "div", { class: "sight" }).scrollIntoView({ block: "nearest", behavior: calm ? "auto" : "smooth" });
   }
   host.addEventListener("skelmm-clips", ({ detail }) => { // the kernel's answer
     if (detail.points[0] !== chosen || detail.near !== map().near) return;

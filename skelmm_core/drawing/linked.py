@@ -159,8 +159,9 @@ class LinkedMap:
         return {n: np.pad(near[:, :wide], ((0, 0), (0, wide - near[:, :wide].shape[1])), constant_values=-1) for n, near in found.items()}
 
     def _near(self, name: str) -> int:
-        """Which set of neighbours a map shows."""
-        return next((k for k, known in enumerate(self.neighbours) if _belongs(name, known)), 0)
+        """Which set of neighbours a map shows: that of the longest name that fits, else the first."""
+        fits = [(len(known), k) for k, known in enumerate(self.neighbours) if _belongs(name, known)]
+        return max(fits)[1] if fits else 0
 
     def _player(self, points: Sequence[int]) -> Player:
         first, *others = [(self.clips, int(self.index[point])) for point in points]

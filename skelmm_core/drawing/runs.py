@@ -1,4 +1,7 @@
-"""Runs to choose from in a notebook: a list, a button, and the way to the page that `skelmm report` writes of those that were chosen."""
+"""Runs to choose from in a notebook: a list, a button, and the way to the page that `skelmm report` writes of those that were chosen.
+
+Not among the names of `drawing`: `side_by_side`, whose page this shows, draws with it.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,16 @@ import re
 from html import escape
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import ipywidgets as widgets
 
+from skelmm_core import settings
 from skelmm_core.errors import SkelmmError
 from skelmm_core.side_by_side import command
 from skelmm_core.side_by_side.load import ROLES, find, names_of
 
-ASKED = "Choose one run or several (Shift or Ctrl and click), then compare."
+ASKED = "Choose a run, or several (Shift or Ctrl and click), then compare."
 LONGEST = 80  # letters of the names in a page's file name
 
 
@@ -28,7 +33,7 @@ def runs_in(folder: str | Path) -> list[tuple[str, Path]]:
             continue
         name = run.resolve().name if run == Path(folder) else run.relative_to(folder).as_posix()
         data = Path(told["path"]).name if told["path"] != "sample" else "built-in sample"
-        recipe = told["preset"] + (", toy size" if told["smoke"] else "")
+        recipe = told["preset"] + (", toy size" if told["smoke"] else "") + f", seed {told['settings'].get('seed', 0)}"
         found.append((told["written"], f"{name}: {ROLES[told['stage']]}, {recipe}, {data}, {told['written'][:10]}", run))
     return [(words, run) for _, words, run in sorted(found, key=lambda one: one[0], reverse=True)]
 
@@ -49,16 +54,25 @@ class Chooser(widgets.VBox):
         self._told(ASKED if found else f"No run with a stage lies in '{folder}' yet.")
         super().__init__([self.runs, self.button, self.status, self.answer])
 
+    def _repr_mimebundle_(self, **given: Any) -> Any:
+        """What a saved notebook says where no kernel runs is a sentence, not the widget's code."""
+        shown = super()._repr_mimebundle_(**given)
+        return shown if shown is None else shown | {"text/plain": "A list of runs to compare, which needs a kernel that runs."}
+
     def _told(self, text: str) -> None:
         self.status.value = f'<div role="status" style="line-height: 1.5; white-space: normal">{escape(text)}</div>'
 
     def _written(self, _: Any = None) -> None:
         chosen: list[Path] = list(self.runs.value)
+        self.runs.options = runs_in(self.folder)  # training may have gone on
+        self.runs.value = tuple(run for _, run in self.runs.options if run in chosen)
         if not chosen:
             return self._told(ASKED)
-        name = re.sub(r"[^A-Za-z0-9._]+", "-", "-".join(names_of(chosen)))[:LONGEST]
+        names = "-".join(names_of(chosen))
+        name = re.sub(r"[^A-Za-z0-9._]+", "-", names)
+        name = name if len(name) <= LONGEST else f"{name[:LONGEST]}-{settings.digest(names)}"
         path = self.folder / f"comparison-{name}.html"
-        self.button.disabled = True
+        self.button.disabled, self.answer.outputs = True, ()
         self._told("loading …")
         try:
             table = command.report(chosen, path, self.device, say=self._told).rpartition("\n")[0]
@@ -67,7 +81,10 @@ class Chooser(widgets.VBox):
         finally:
             self.button.disabled = False
         self._told("Written.")
-        link = escape(Path(os.path.relpath(path)).as_posix())  # as a notebook in this folder names it
-        page = f'<pre>{escape(table)}</pre><a href="{link}" target="_blank">{link}</a>: where they differ ("Trust HTML" lets clips play)'
-        shown = {"text/html": page, "text/plain": f"{table}\n{path}"}
+        link = Path(os.path.relpath(path)).as_posix()  # as a notebook in this folder names it
+        page = f'<a href="{quote(link)}" target="_blank">{escape(link)}</a>: where they differ ("Trust HTML" lets clips play)'
+        shown = {
+            "text/html": f'<pre style="white-space: pre; overflow-x: auto">{escape(table)}</pre>{page}',
+            "text/plain": f"{table}\n{path}",
+        }
         self.answer.outputs = ({"output_type": "display_data", "data": shown, "metadata": {}},)

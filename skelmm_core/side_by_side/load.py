@@ -95,7 +95,8 @@ def load(run: str | Path, name: str = "", device: str = "auto") -> Loaded:
 def find(run: str | Path) -> tuple[Path, dict[str, Any], int]:
     """Folder and manifest of the stage that stands for a run, and how many others of that kind lie beside it.
 
-    A student comes before a teacher; of several, one with the run's own settings, else the one begun last.
+    A student comes before a teacher; of several, one with the run's own settings, else one that was not trained for the grid of ablations
+    alone, else the one begun last.
     """
     run = Path(run)
     own = _manifest(run)
@@ -106,10 +107,27 @@ def find(run: str | Path) -> tuple[Path, dict[str, Any], int]:
         raise DataError(f"'{run}' holds no stage{'' if run.is_dir() else ' (there is no such folder)'}; {ADVICE}")
     last = max((told["stage"] for _, told in found), key=list(ROLES).index)
     same = [(folder, told) for folder, told in found if told["stage"] == last]
-    folder, told = max(
-        same, key=lambda one: (not one[1].get("changes"), one[1]["settings"] == own.get("settings"), one[1]["written"], one[0].name)
-    )
+    grid = _only_of_the_grid(run)
+
+    def rank(one: tuple[Path, dict[str, Any]]) -> tuple[Any, ...]:
+        folder, told = one
+        return not told.get("changes"), told["settings"] == own.get("settings"), folder.name not in grid, told["written"], folder.name
+
+    folder, told = max(same, key=rank)
     return folder, told, len(same) - 1
+
+
+def _only_of_the_grid(run: Path) -> set[str]:
+    """Names of the stages that finished cells of `skelmm ablate` or notebook 06 measured, and no other notebook of the run told of."""
+    told = "".join(path.read_text() for path in run.glob("*/metrics.json") if path.parent.name != "06_ablations")
+    return {name for path in run.glob("ablations/cell-*.json") if (name := _folder_of(path)) and name not in told}
+
+
+def _folder_of(cell: Path) -> str:
+    try:
+        return str(json.loads(cell.read_text())["folder"])
+    except (OSError, ValueError, KeyError, TypeError):  # a torn one, which the grid computes anew
+        return ""
 
 
 def experiment(folder: Path, told: Mapping[str, Any], device: str = "auto") -> Experiment:

@@ -141,7 +141,7 @@ def _tests(runs: Sequence[Loaded]) -> Iterator[str]:
         f"clips would tell the same, not whether another seed would: for that, train several.{many}</p>"
     )
     head = ("", "difference (points)", "standard error if unpaired", f"only {tags[0]} is right", "only the other is right", "p")
-    yield html.table(head, rows, numbers=(1, 2, 3, 4, 5))
+    yield f'<div class="wide">{html.table(head, rows, numbers=(1, 2, 3, 4, 5))}</div>'
 
 
 def _made(runs: Sequence[Loaded]) -> Iterator[str]:
