@@ -6,7 +6,9 @@ takes its share of every batch, and computes what one process with the whole bat
 
 from __future__ import annotations
 
+import gc
 import inspect
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
@@ -23,6 +25,7 @@ from skelmm_core.errors import SettingsError, SkelmmError
 from skelmm_core.launch import TORCHRUN, Launch, forget, launched
 
 T = TypeVar("T")
+SETTLING = 0.1  # seconds
 
 
 def fabric(kind: str, precision: str, found: Launch) -> Fabric:
@@ -100,6 +103,11 @@ def part() -> bool:
     """Ends the work together, in all processes. Whether this one goes on: the first does, and is alone from here on."""
     number = launched().number
     if torch.distributed.is_initialized():
+        # gloo's thread frees the tensors of the last exchange under the group's lock, and waits for Python's; whoever frees the group with
+        # Python's lock in hand, as the reducer of a wrapped model that is collected does, then waits for ever. So models that are gone go
+        # while the group is still held, and the thread gets time to end.
+        gc.collect()
+        time.sleep(SETTLING)
         torch.distributed.destroy_process_group()
     forget()
     return number == 0

@@ -159,7 +159,11 @@ def by_srun(*command: str) -> list[tuple[int, str, str]]:
         subprocess.Popen([sys.executable, *command], env=srun(number, port), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for number in range(2)
     ]
-    told = [process.communicate(timeout=300) for process in running]
+    try:
+        told = [process.communicate(timeout=300) for process in running]
+    finally:
+        for process in running:
+            process.kill()  # one that waits for another would wait for half an hour
     return [(process.returncode, *texts) for process, texts in zip(running, told, strict=True)]
 
 
