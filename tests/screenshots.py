@@ -1,8 +1,8 @@
 """Screenshots beside small pictures of what they looked like when somebody looked at them (`tests/pictures`).
 
 Compared loosely: both are shrunk until letters are grey, so that another font or browser passes, and a part that is missing, in another
-place or of another colour does not. `make browser ARGS=--new-pictures` takes them anew, after a run without
-failures; look at them before they are committed.
+place or of another colour does not. `make browser ARGS=--new-pictures` takes them anew, after a run without failures; look at
+them before they are committed.
 """
 
 from pathlib import Path

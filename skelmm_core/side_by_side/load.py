@@ -118,7 +118,8 @@ def find(run: str | Path) -> tuple[Path, dict[str, Any], int]:
 
 
 def _only_of_the_grid(run: Path) -> set[str]:
-    """Names of the stages that finished cells of `skelmm ablate` or notebook 06 measured, and no other notebook of the run told of."""
+    """Names of the stages that finished cells of `skelmm ablate` or notebook 06 measured, and no other notebook of the run told of: the
+    recipe's own stages are cells, too, and only the notebooks that made them say so."""
     told = "".join(path.read_text() for path in run.glob("*/metrics.json") if path.parent.name != "06_ablations")
     return {name for path in run.glob("ablations/cell-*.json") if (name := _folder_of(path)) and name not in told}
 
