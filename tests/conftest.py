@@ -8,6 +8,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import torch
+from chromium import browser, lab, open_page, pictures  # noqa: F401 - fixtures of tests that are marked "browser"
 
 hypothesis.settings.register_profile("skelmm", deadline=None, derandomize=True, max_examples=50)
 hypothesis.settings.load_profile("skelmm")
@@ -36,7 +37,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 # Workers of xdist take whole files, in this order: the longest first, so that no worker is left with one of them when the others are done.
 LONGEST = (
     "test_notebooks", "test_cli", "test_kills", "test_browser_notebooks", "test_isolation", "test_processes", "test_soak", "test_browser",
-    "test_benchmarks", "test_slurm", "test_ablation", "test_stages", "test_real_motion", "test_torn", "test_browser_map", "test_verify",
+    "test_browser_lab", "test_benchmarks",
+    "test_slurm", "test_ablation", "test_stages", "test_real_motion", "test_torn", "test_browser_map", "test_verify",
     "test_faults", "test_sweep",
 )  # fmt: skip
 

@@ -1,119 +1,18 @@
-"""The player in a real browser: a stand-alone page without a network, JupyterLab, and the HTML that nbconvert makes of a notebook.
-
-`make browser` installs what this needs and keeps the screenshots; without Playwright or a Chromium all tests are skipped.
-"""
+"""The player in a real browser: a page by itself, without a network. Other parts: test_browser_*.py; how: chromium.py."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import os
-import secrets
-import shutil
-import socket
-import subprocess
-import sys
 import time
-import urllib.request
-from pathlib import Path
 
-import nbformat
 import numpy as np
 import pytest
-import screenshots
+from chromium import choose, pixels, second, words_drawn
 from test_drawing import clip, few_clips
 from test_player import moving, noisy
 
 from skelmm_core import drawing, modalities, skeletons
 
 pytestmark = pytest.mark.browser
-ROOT = Path(__file__).parents[1]
-CHROMIUM = next((found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), None)
-CELLS = (
-    "from skelmm_core import drawing\nfrom tests.test_drawing import clip, few_clips",
-    'drawing.show(clip(bodies=2), "ntu25", "motion", titles="12: wave, subject 3")',
-    "drawing.explore(few_clips(), 1)",
-)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    reason = "Playwright is not installed; `make browser` installs it"
-    sync_api = pytest.importorskip("playwright.sync_api", reason=reason)
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on the PATH (chromium, chromium-browser or google-chrome): install one to see the player play")
-    with sync_api.sync_playwright() as playwright:
-        chromium = playwright.chromium.launch(executable_path=CHROMIUM)
-        yield chromium
-        chromium.close()
-
-
-@pytest.fixture
-def pictures(tmp_path, request):
-    """Where screenshots go, and from there to the folder that `make browser` names; those of which a small picture is kept must look like
-    it when the test is over."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    yield folder
-    for shot in sorted(folder.glob("*.png")):
-        if kept := os.environ.get("SKELMM_SCREENSHOTS"):
-            Path(kept).mkdir(parents=True, exist_ok=True)
-            shutil.copy(shot, kept)
-        if shot.stem in screenshots.COMPARED:
-            screenshots.looked_at(shot, anew=request.config.getoption("--new-pictures"))
-
-
-@pytest.fixture
-def open_page(browser):
-    """Opens a page; at the end of the test, nothing may have gone wrong in any. offline: and the network is off."""
-    contexts, wrong = [], []
-
-    def start(address: str, offline: bool = True, console: bool = True, **options):
-        context = browser.new_context(**{"viewport": {"width": 1000, "height": 800}, **options})
-        contexts.append(context)
-        context.set_offline(offline)
-        page = context.new_page()
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        if console:
-            page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-            page.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else wrong.append(request.url))
-        page.goto(address)
-        return page
-
-    yield start
-    for context in contexts:
-        context.close()
-    assert wrong == []
-
-
-def second(page, player: int = 0) -> float:
-    return float(page.locator("output").nth(player).text_content().split()[0])
-
-
-def run_cells(lab, open_page, name: str, cells: list[str], viewport: dict):
-    """A page of JupyterLab with a notebook of these cells, all of which are run; they find the package and these tests."""
-    folder, address = lab
-    cells = [f"import sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}", *cells]
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel})
-    nbformat.write(book, folder / f"{name}.ipynb")
-    page = open_page(address(f"{name}.ipynb"), offline=False, console=False, viewport=viewport)
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
-    page.get_by_text("| Idle").wait_for(timeout=60_000)
-    page.locator(".lm-MenuBar-itemLabel", has_text="Run").click()
-    page.get_by_text("Run All Cells", exact=True).click()
-    return page
-
-
-def pixels(page) -> bytes:
-    return page.locator("canvas").first.screenshot()
-
-
-def choose(page, label: str, value: str) -> None:
-    page.locator(f'select[aria-label="{label}"]').first.select_option(value)
-
-
-# --- a page by itself -----------------------------------------------------------------------------------------------
 
 
 def test_a_page_plays_without_a_network(open_page, pictures, tmp_path):
@@ -241,16 +140,28 @@ def test_two_clips_keep_one_clock(open_page, pictures, tmp_path):
     titles = ["3: wave, subject 2", "17: shake hands, subject 3"]
     front = drawing.Player(clip(), "ntu25", "motion", noisy(2, 60), titles, frame_rate=(30, 15))
     page = open_page(front.save(tmp_path / "player.html").as_uri())
-    drawn = "page => window.words.join(' ')"
-    page.evaluate(
-        "() => { const pen = CanvasRenderingContext2D.prototype, write = pen.fillText; window.words = [];"
-        "pen.fillText = function (words, ...rest) { window.words.push(words); return write.call(this, words, ...rest); } }"
-    )
+    drawn = "window.words.map(([words]) => words).join(' ')"
+    words_drawn(page)
     page.locator("input[type=range]").fill("90")
     words = page.evaluate(drawn)
     assert "60/60, waits" in words and "46/60" in words and all(title in words for title in titles)
     assert page.locator("output").text_content() == "3.00 of 3.93 s"
     page.screenshot(path=pictures / "two_clips.png")
+
+
+def test_two_bodies_are_told_apart_where_colours_tell_values(open_page, tmp_path):
+    page = open_page(drawing.show(moving(skeletons.NTU25), "ntu25", "motion").save(tmp_path / "player.html").as_uri())
+    words_drawn(page)
+    for look in ("arrows", "colour"):
+        choose(page, "as", look)
+        for frame, bodies in (("0", ["body 1"]), ("10", ["body 1", "body 2"])):  # the second one comes late
+            page.evaluate("window.words = []")
+            page.locator("input[type=range]").fill(frame)
+            drawn = [words for words, *_ in page.evaluate("window.words")]
+            assert [words for words in drawn if words.startswith("body")] == bodies
+    page.evaluate("window.words = []")
+    choose(page, "show", "limbs")
+    assert not [words for words, *_ in page.evaluate("window.words") if words.startswith("body")], "its limbs have colours of their own"
 
 
 def test_keys_turn_and_zoom(open_page, tmp_path):
@@ -371,11 +282,7 @@ def test_words_of_narrow_panels_end_inside_them(open_page, pictures, tmp_path):
     """Two clips by six modalities: the part in brackets is left out where it would be cut off."""
     front = drawing.Player(noisy(2, 60), "ntu25", "all", noisy(1, 60), ["a", "b"], style="colour")
     page = open_page("about:blank", viewport={"width": 1100, "height": 900})
-    page.evaluate(
-        "() => { const pen = CanvasRenderingContext2D.prototype, write = pen.fillText; window.words = []; pen.fillText = "
-        "function (words, x, ...rest) { window.words.push([words, x, this.textAlign === 'left' ? this.measureText(words).width : 0]);"
-        "return write.call(this, words, x, ...rest); } }"
-    )
+    words_drawn(page)
     page.evaluate("(html) => document.write(html)", front.html())
     page.locator("canvas").wait_for()
     page.screenshot(path=pictures / "narrow_panels.png", full_page=True)
@@ -431,121 +338,3 @@ def test_frames_per_second(open_page, tmp_path, capsys):
     with capsys.disabled():
         print(f"\nplayer, two bodies, six panels, 150 frames at 30 Hz: {drawn:.0f} pictures a second of {beats:.0f} offered")
     assert drawn > 5
-
-
-# --- in notebooks ---------------------------------------------------------------------------------------------------
-
-
-def book() -> nbformat.NotebookNode:
-    cells = [nbformat.v4.new_code_cell(f"import sys\nsys.path.insert(0, {str(ROOT)!r})")]
-    cells += [nbformat.v4.new_code_cell(text) for text in CELLS]
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-
-
-@pytest.fixture
-def lab(tmp_path):
-    """JupyterLab in a folder of its own, in its dark theme; gives the folder and a function from a path in it to an address."""
-    if importlib.util.find_spec("jupyterlab") is None:
-        pytest.skip("JupyterLab is not installed; `make browser` installs it")
-    folder, settings = tmp_path / "work", tmp_path / "settings" / "@jupyterlab" / "apputils-extension"
-    folder.mkdir()
-    settings.mkdir(parents=True)
-    (settings / "themes.jupyterlab-settings").write_text(json.dumps({"theme": "JupyterLab Dark"}))
-    (settings / "notification.jupyterlab-settings").write_text(json.dumps({"fetchNews": "false", "checkForUpdates": False}))
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    token = secrets.token_hex(16)
-    own = {name: str(tmp_path / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
-    own |= {"JUPYTERLAB_SETTINGS_DIR": str(tmp_path / "settings"), "JUPYTERLAB_WORKSPACES_DIR": str(tmp_path / "workspaces")}
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}"]
-    command += ["--ServerApp.port_retries=0", f"--IdentityProvider.token={token}", f"--ServerApp.root_dir={folder}"]
-    with open(tmp_path / "lab.log", "wb") as log:
-        server = subprocess.Popen(command, env=os.environ | own, stdout=log, stderr=log)
-    try:
-        for _ in range(120):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/api?token={token}", timeout=1).read()
-                break
-            except OSError:
-                assert server.poll() is None, (tmp_path / "lab.log").read_text()
-                time.sleep(0.5)
-        yield folder, lambda path: f"http://127.0.0.1:{port}/lab/tree/{path}?token={token}"
-    finally:
-        server.terminate()
-        try:
-            server.wait(10)
-        except subprocess.TimeoutExpired:  # it waits for its kernels
-            server.kill()
-            server.wait()
-
-
-def test_it_plays_in_jupyterlab_and_in_exported_html(lab, open_page, pictures):
-    folder, address = lab
-    nbformat.write(book(), folder / "player.ipynb")
-    page = open_page(address("player.ipynb"), offline=False, console=False, viewport={"width": 1200, "height": 1000})
-    page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
-    page.get_by_text("| Idle").wait_for(timeout=60_000)
-    page.locator(".lm-MenuBar-itemLabel", has_text="Run").click()
-    page.get_by_text("Run All Cells", exact=True).click()
-    page.locator("button.play").nth(1).wait_for(timeout=90_000)  # one of `show`, one in the widget of `explore`
-    canvas, clock = page.locator("canvas").first, page.locator("output").first
-    canvas.scroll_into_view_if_needed()
-    cells = page.locator(".jp-Cell").count()
-    canvas.click()
-    for key in ("ArrowRight", "ArrowRight", "b", "d", "d"):  # b and d d would add and delete a cell
-        page.keyboard.press(key)
-    assert clock.text_content().startswith("0.07 of 1.97 s, frame 3") and page.locator(".jp-Cell").count() == cells
-    page.keyboard.press("Space")
-    page.wait_for_timeout(500)
-    page.keyboard.press("Space")
-    assert second(page) > 0.07
-    for label in ("show", "as", "speed", "trails"):  # b, a add a cell, m makes one of text, d d deletes it
-        page.get_by_label(label, exact=True).first.focus()
-        for key in ("b", "a", "m", "d", "d"):
-            page.keyboard.press(key)
-    assert page.locator(".jp-Cell").count() == page.locator(".jp-CodeCell").count() == cells
-    choose(page, "show", "bone")
-    page.screenshot(path=pictures / "jupyterlab_dark.png")
-    widget = page.locator(".jp-OutputArea-output canvas").nth(1)
-    widget.scroll_into_view_if_needed()
-    page.screenshot(path=pictures / "jupyterlab_explorer.png")
-    page.get_by_label("speed", exact=True).nth(1).select_option("0.25")
-    page.locator(".widget-dropdown select").first.select_option(index=0)
-    page.locator('canvas[aria-label^="Stick figures of 0: wave, subject 3; shown: motion"]').wait_for(timeout=30_000)
-    assert page.get_by_label("speed", exact=True).nth(1).input_value() == "0.25", "kept in the player of another clip"
-    widget.click()
-    page.keyboard.press("Control+s")  # what isn't the player's key is JupyterLab's still
-    page.wait_for_timeout(2000)
-
-    page.locator(".jp-CodeCell .jp-InputArea-editor").nth(2).click()
-    page.keyboard.press("Control+Enter")  # again: the new player takes the old one's place
-    page.wait_for_function(
-        "document.querySelectorAll('[data-skelmm]').length == 2 && !document.querySelector('.jp-OutputArea-output img')?.checkVisibility()"
-    )
-    page.wait_for_timeout(1000)
-    assert clock.text_content().startswith("0.00") and page.locator(".jp-Cell").count() == cells
-
-    saved = nbformat.read(folder / "player.ipynb", 4)
-    assert "data-skelmm" in saved.cells[2].outputs[0].data["text/html"] and (folder / "player.ipynb").stat().st_size < 200_000
-    subprocess.run([sys.executable, "-m", "nbconvert", "--to", "html", str(folder / "player.ipynb")], check=True, capture_output=True)
-    exported = open_page((folder / "player.html").as_uri(), console=False)
-    exported.locator("button.play").first.click()
-    exported.wait_for_timeout(500)
-    assert second(exported) > 0
-    exported.screenshot(path=pictures / "exported_html.png")
-
-
-def test_a_notebook_that_is_not_trusted_shows_the_film_strip(lab, open_page, pictures):
-    folder, address = lab
-    foreign = book()
-    bundle = drawing.show(clip(), "ntu25", "motion", titles="wave")._repr_mimebundle_()
-    foreign.cells[2].outputs = [nbformat.v4.new_output("execute_result", bundle, execution_count=1)]
-    nbformat.write(foreign, folder / "foreign.ipynb")
-    page = open_page(address("foreign.ipynb"), offline=False, console=False, viewport={"width": 1200, "height": 1000})
-    image = page.locator(".jp-OutputArea-output img")
-    image.wait_for(timeout=60_000)
-    assert image.bounding_box()["width"] > 400 and page.locator("canvas").count() == 0
-    assert np.frombuffer(image.screenshot(), np.uint8).size > 3000
-    page.screenshot(path=pictures / "jupyterlab_not_trusted.png")

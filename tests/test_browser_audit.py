@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import pytest
-import test_browser
 from test_audit_players import damaged
 
 from skelmm_core import audit
 from skelmm_core.audit import page as audit_page
 
 pytestmark = pytest.mark.browser
-browser, open_page, pictures = test_browser.browser, test_browser.open_page, test_browser.pictures
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1100, "light"), (420, "dark")])

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import test_browser
-from test_browser import run_cells
+from chromium import run_cells
 from test_explore import Many
 
 from skelmm_core import drawing
 
 pytestmark = pytest.mark.browser
 CHOICES = {"show": "motion", "as": "colour", "speed": "0.25", "trails": "1"}
-browser, lab, open_page, pictures = test_browser.browser, test_browser.lab, test_browser.open_page, test_browser.pictures
 
 
 def test_keys_that_save_reach_the_page(open_page, tmp_path):

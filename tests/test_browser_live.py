@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from test_browser import ROOT, browser, lab, open_page, pictures  # noqa: F401 - fixtures
+from chromium import ROOT
 
 from skelmm_core import checkpoints, watching
 

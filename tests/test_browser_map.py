@@ -7,16 +7,14 @@ import time
 import nbformat
 import numpy as np
 import pytest
-import test_browser
+from chromium import choose, run_cells
 from matplotlib.path import Path as Polygon
-from test_browser import choose, run_cells
 from test_linked import Many, numbers, ring
 
 from skelmm_core import drawing
 from skelmm_core.drawing import linked
 
 pytestmark = pytest.mark.browser
-browser, lab, open_page, pictures = test_browser.browser, test_browser.lab, test_browser.open_page, test_browser.pictures
 COUNT = 300
 CELL = f"""import numpy as np
 from skelmm_core import drawing

@@ -11,9 +11,9 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from chromium import ROOT, second
 from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
-from test_browser import ROOT, browser, lab, open_page, pictures, second  # noqa: F401 - fixtures
 
 pytestmark = pytest.mark.browser
 NOISE = (r" https://cdn\.plot\.ly/",)  # plotly's script for exported HTML; JupyterLab shows the figure without it, network or not

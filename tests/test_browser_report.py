@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import pytest
-import test_browser
-from test_browser import choose
+from chromium import choose
 from test_explore import Many
 from test_side_by_side import data, runs, written
 
 from skelmm_core import drawing
 
 pytestmark = pytest.mark.browser
-browser, open_page, pictures = test_browser.browser, test_browser.open_page, test_browser.pictures
 assert data and runs  # fixtures
 
 
