@@ -21,9 +21,9 @@ input[type=number], input[type=search] { font: inherit; border: 1px solid #bbb; 
 input[type=number] { width: 64px } .count { margin: 8px 0 4px; font-weight: 600 }
 .both { display: flex; flex-wrap: wrap; gap: 12px } .list { flex: 1 1 240px; min-width: 0; max-height: 470px; overflow: auto;
   border: 1px solid #ddd; border-radius: 4px } .stage { flex: 3 1 400px; min-width: 0 }
-.row { display: flex; gap: 8px; width: 100%; box-sizing: border-box; text-align: left; border: 0; border-bottom: 1px solid #eee; border-radius: 0;
-  background: none; padding: 3px 8px; cursor: pointer } .row b { font-weight: 600 } .row span { flex: 1; overflow-wrap: anywhere }
-.row i { all: unset; color: #555; font-size: 12px; white-space: nowrap } .row.far { color: #767676 } .row.far i { color: #767676 }
+.row { display: block; width: 100%; box-sizing: border-box; text-align: left; border: 0; border-bottom: 1px solid #eee; border-radius: 0;
+  background: none; padding: 3px 8px; cursor: pointer; overflow-wrap: anywhere } .row b { font-weight: 600 }
+.row .who { color: #555; font-size: 12px } .row.far, .row.far .who { color: #767676 }
 .row[aria-pressed=true] { background: #cfe4f3 } .more { margin: 6px 8px } .empty { padding: 8px; color: #555 }
 `;
 
@@ -80,10 +80,10 @@ function clipList(host, data, id) {
     list.querySelector(".more")?.remove();
     for (const row of rows.slice(shown, shown + STEP)) {
       const here = data.numbers[row] in data.stored, button = add(list, "button", { type: "button", class: `row${here ? "" : " far"}` });
-      const text = add(button, "span");
-      add(text, "b", {}, `${here ? "▶ " : ""}${data.numbers[row]}: ${data.names[row]}`);
-      add(text, "div", {}, wordsOf(row).join(", "));
-      add(button, "i", {}, `${data.frames[row]} frames, ${(data.frames[row] / data.rate).toFixed(1)} s`);
+      const [what, ...who] = wordsOf(row), long = `${data.frames[row]} frames, ${(data.frames[row] / data.rate).toFixed(1)} s`;
+      add(button, "b", {}, `${here ? "▶ " : ""}${data.numbers[row]}: ${data.names[row]}`);
+      add(button, "div", {}, [what, long].filter(Boolean).join(", "));
+      if (who.length) add(button, "div", { class: "who" }, who.join(", "));
       button.dataset.row = row;
       button.setAttribute("aria-pressed", row === chosen);
       button.onclick = () => choose(row);

@@ -38,6 +38,21 @@ def runs_in(folder: str | Path) -> list[tuple[str, Path]]:
     return [(words, run) for _, words, run in sorted(found, key=lambda one: one[0], reverse=True)]
 
 
+def served(path: str | Path) -> str | None:
+    """Address of a file for the browser: the server that started this kernel hands it out as it is, not as a document of JupyterLab's,
+    which runs no script in it until it is trusted. None where no server did, or where the file lies outside of its folder."""
+    try:
+        from jupyter_server.serverapp import list_running_servers
+    except ImportError:
+        return None
+    parent, path = os.environ.get("JPY_PARENT_PID"), Path(path).resolve()
+    for server in list_running_servers():
+        root = Path(server["root_dir"]).resolve()
+        if str(server["pid"]) == parent and path.is_relative_to(root):
+            return f"{server['base_url']}files/{quote(path.relative_to(root).as_posix())}"
+    return None
+
+
 class Chooser(widgets.VBox):
     """A list of the runs in `folder` and a button; the page of those chosen goes beside them, as ``comparison-NAMES.html``.
 
@@ -82,7 +97,7 @@ class Chooser(widgets.VBox):
             self.button.disabled = False
         self._told("Written.")
         link = Path(os.path.relpath(path)).as_posix()  # as a notebook in this folder names it
-        page = f'<a href="{quote(link)}" target="_blank">{escape(link)}</a>: where they differ ("Trust HTML" lets clips play)'
+        page = f'<a href="{escape(served(path) or quote(link))}" target="_blank">{escape(link)}</a>: the whole comparison'
         shown = {
             "text/html": f'<pre style="white-space: pre; overflow-x: auto">{escape(table)}</pre>{page}',
             "text/plain": f"{table}\n{path}",
