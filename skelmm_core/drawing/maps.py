@@ -33,7 +33,7 @@ def map_panels(
         maps: (N, 2) points by name, e.g. ``{"joint": ..., "fused": ...}``.
         colourings: (N,) whole numbers by ``"class"``, ``"subject"`` or ``"view"`` (-1: unknown).
         class_names: names of the classes by number.
-        columns: panels in a row.
+        columns: panels in a row, at most.
         title: heading.
 
     Raises:
@@ -43,20 +43,17 @@ def map_panels(
         raise DataError(f"a map figure needs at least one map and one colouring, found {len(maps)} and {len(colourings)}")
     for name, points in maps.items():
         _check(points, colourings, name)
-    across = min(len(maps), columns)
-    down = -(-len(maps) // across)
-    beside = len(maps) == 1  # one map: the colourings stand side by side
-    panel = 3.3 if across <= 2 else 2.5
+    down = -(-len(maps) // columns)
+    across = -(-len(maps) // down)  # rows as full as they can be
+    pairs = 2 if len(maps) == 1 else 1  # one map: two colourings stand side by side, so that all can be read at a notebook's width
+    panel = {1: 3.6, 2: 3.6, 3: 3.0}.get(across, 2.5)  # inches
     wide = [panel * across + _legend_width(kind, np.unique(v), class_names, panel * down) for kind, v in colourings.items()]
     tall = panel * down + 0.35
     with palette.style():
-        if beside:
-            figure = picture(sum(wide), tall + 0.3)
-            parts = np.atleast_1d(figure.subfigures(1, len(colourings), width_ratios=wide))
-        else:
-            figure = picture(max(wide), tall * len(colourings) + 0.3)
-            parts = np.atleast_1d(figure.subfigures(len(colourings), 1))
-        for part, (kind, numbers) in zip(parts, colourings.items(), strict=True):
+        widths, rows = [max(wide[column::pairs]) for column in range(min(pairs, len(wide)))], -(-len(wide) // pairs)
+        figure = picture(sum(widths), tall * rows + 0.3)
+        parts = figure.subfigures(rows, len(widths), squeeze=False, width_ratios=widths).ravel()
+        for part, (kind, numbers) in zip(parts, colourings.items(), strict=False):  # the last place may stay empty
             _block(part, maps, kind, np.asarray(numbers), across)
             _legend(part, kind, np.unique(numbers), class_names, panel * down)
         if title:
