@@ -12,7 +12,7 @@ import math
 import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +194,10 @@ class Session:
         every: epochs between two looks; 0: none.
         """
         return drawing.live(self.exp, every) if every and interactive() else watching.watched(self.exp, every)
+
+    def lines(self) -> AbstractContextManager[Any]:
+        """A block of long work: what it writes to stderr is shown in one place where somebody looks on, else it is written as it comes."""
+        return drawing.lines() if interactive() else nullcontext()
 
     def live(self, figure: Any) -> None:
         """Show a plotly figure that stays alive in the saved notebook."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import signal
+import sys
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -147,3 +149,31 @@ def test_a_session_shows_widgets_to_somebody_and_lines_to_nobody(exp, shown, mon
     exp.out = exp.out / "other"
     with session.training(every=0):
         assert exp.on_epoch is None
+
+
+def test_lines_are_shown_in_one_place(monkeypatch, capsys):
+    shown = []
+    module = importlib.import_module("skelmm_core.drawing.lines")  # the package has a function of that name
+
+    class Handle:
+        def update(self, what):
+            shown.append(what.data)
+
+    monkeypatch.setattr(module, "display", lambda what, display_id: Handle())
+    with pytest.raises(DataError), drawing.lines():
+        for number in range(module.KEPT + 5):
+            print(f"line {number} <b>", file=sys.stderr)
+        print("10 %\r20 %", end="", file=sys.stderr)
+        raise DataError("told as ever")
+    assert len(shown) == 2, "at the first line, then not more often than every half second, and at the end"
+    told = re.fullmatch(r"<div [^>]*><pre [^>]*>(.*)</pre></div>", shown[-1], re.DOTALL).group(1).split("\n")
+    assert told == [*(f"line {number} &lt;b&gt;" for number in range(5, module.KEPT + 5)), "20 %"]
+    assert capsys.readouterr().err == ""
+
+
+def test_without_a_reader_lines_go_to_stderr(monkeypatch, capsys):
+    for name in ("JPY_SESSION_NAME", "VSCODE_PID"):
+        monkeypatch.delenv(name, raising=False)
+    with notebook.Session.lines(None):
+        print("one", file=sys.stderr)
+    assert capsys.readouterr() == ("", "one\n")

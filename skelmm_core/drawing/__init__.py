@@ -9,6 +9,7 @@ from skelmm_core.drawing.curves import training_curves
 from skelmm_core.drawing.damage import damage_curves
 from skelmm_core.drawing.explore_clips import Browser, browse
 from skelmm_core.drawing.explorer import check_choice, explore
+from skelmm_core.drawing.lines import lines
 from skelmm_core.drawing.linked import LinkedMap, linked_map
 from skelmm_core.drawing.live import Live, live
 from skelmm_core.drawing.maps import map_panels, map_space
@@ -20,6 +21,6 @@ from skelmm_core.drawing.strip import film_strip, modality_strip
 
 __all__ = [
     "Browser", "LinkedMap", "Live", "Player", "accuracy_bars", "browse", "check_choice", "class_sheet", "confusion_matrix",
-    "damage_curves", "differences", "dots", "explore", "film_strip", "linked_map", "live", "map_panels", "map_space", "modality_strip",
-    "save", "show", "stick_figure", "style", "subset_matrix", "training_curves",
+    "damage_curves", "differences", "dots", "explore", "film_strip", "lines", "linked_map", "live", "map_panels", "map_space",
+    "modality_strip", "save", "show", "stick_figure", "style", "subset_matrix", "training_curves",
 ]  # fmt: skip
