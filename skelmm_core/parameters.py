@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import nbformat
-
 from skelmm_core.errors import NotebookError, SettingsError, nearest
 
 TAG = "parameters"
@@ -80,6 +78,8 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
 
 def of_notebook(path: str | Path) -> dict[str, Parameter]:
     """The parameters of a notebook, by name. Raises `NotebookError` for a file that is no notebook or has not just one parameters cell."""
+    import nbformat  # a second by itself, which notebooks that start, and need no more than `STAGES`, are spared
+
     path = Path(path)
     try:
         notebook = nbformat.read(path, as_version=4)
