@@ -58,8 +58,8 @@ def dots(
         axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=quantity)
         axes.margins(x=0.06)
         axes.grid(axis="x")
-        for number, (name, texts) in enumerate((columns or {}).items()):
-            at = (number + 0.9) / len(columns)
+        for number, (name, texts) in enumerate(columns.items() if columns else ()):
+            at = (number + 0.9) / len(columns or ())
             beside.text(at, 1.01, name, transform=beside.transAxes, ha="right", va="bottom", fontsize=9)
             for row, text in texts.items():
                 beside.text(at, rows.index(row), text, transform=beside.get_yaxis_transform(), ha="right", va="center", fontsize=9)

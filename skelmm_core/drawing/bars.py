@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
+from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.patheffects import withStroke
 
@@ -39,7 +43,8 @@ def accuracy_bars(
         DataError: no bar, a bar without a value, or a value outside 0..100.
     """
     nested = any(isinstance(value, Mapping) for value in results.values())
-    series = {name: {bar: _seeds(bar, v) for bar, v in bars.items()} for name, bars in (results if nested else {"": results}).items()}
+    given: Any = results if nested else {"": results}
+    series = {name: {bar: _seeds(bar, v) for bar, v in bars.items()} for name, bars in given.items()}
     names = list(dict.fromkeys(bar for bars in series.values() for bar in bars))
     if not names:
         raise DataError("accuracy bars need at least one result, found none")
@@ -65,7 +70,9 @@ def accuracy_bars(
                     text, (end, place), (away, 0), textcoords="offset points", ha=side, va="center", fontsize=9, bbox=PLATE,
                     zorder=5,  # in front of a tick, where the bar is too short for its value
                 )  # fmt: skip
-        handles = [Patch(color=_tint("#444444", 0.55 * n / max(len(series) - 1, 1)), label=name) for n, name in enumerate(series) if name]
+        handles: list[Artist] = [
+            Patch(color=_tint("#444444", 0.55 * n / max(len(series) - 1, 1)), label=name) for n, name in enumerate(series) if name
+        ]
         for number, (text, value) in enumerate((references or {}).items()):
             handles.append(_reference(axes, names, text, value, DASHES[number % len(DASHES)]))
         axes.set_yticks(range(len(names)), [palette.label(name) for name in names])
@@ -86,7 +93,7 @@ def _seeds(bar: str, value: Values) -> np.ndarray:
     return values
 
 
-def _reference(axes, names: list[str], text: str, value: float | Mapping[str, float], dashes):
+def _reference(axes: Axes, names: list[str], text: str, value: float | Mapping[str, float], dashes: Any) -> Line2D:
     if not isinstance(value, Mapping):
         return axes.axvline(value, color="#111111", lw=1.3, ls=dashes, zorder=0.5, label=f"{text} {value:.1f}")
     places = [names.index(bar) for bar in value if bar in names]
@@ -95,6 +102,7 @@ def _reference(axes, names: list[str], text: str, value: float | Mapping[str, fl
     return line
 
 
-def _tint(colour: str, share: float) -> tuple[float, ...]:
+def _tint(colour: str, share: float) -> tuple[float, float, float]:
     """The colour with a share of white."""
-    return tuple(c + (1 - c) * share for c in to_rgb(colour))
+    red, green, blue = (c + (1 - c) * share for c in to_rgb(colour))
+    return red, green, blue

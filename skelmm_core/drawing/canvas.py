@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Literal
 
 from matplotlib.figure import Figure
 
@@ -21,7 +22,7 @@ class Picture(Figure):
         return buffer.getvalue()
 
 
-def picture(width: float, height: float, layout: str | None = "constrained") -> Picture:
+def picture(width: float, height: float, layout: Literal["constrained"] | None = "constrained") -> Picture:
     """An empty figure of `width` x `height` inches."""
     return Picture(figsize=(width, height), dpi=DPI, layout=layout)
 

@@ -21,7 +21,7 @@ def number(name: str, value: Any, expected: str, least: float = -math.inf, most:
 
 def place(name: str, value: Any, count: int, of: str) -> int:
     """`value` as a whole number below `count`; else `SettingsError`."""
-    if isinstance(value, Integral) and not isinstance(value, bool) and 0 <= value < count:
+    if isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < count:
         return int(value)
     raise SettingsError(f"{name} must be 0 to {count - 1}, {of}; found {value!r}")
 

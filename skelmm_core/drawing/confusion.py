@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from skelmm_core.drawing import palette
 from skelmm_core.drawing.canvas import Picture, picture
 from skelmm_core.errors import DataError
-from skelmm_core.evaluation.metrics import most_confused
+from skelmm_core.evaluation.metrics import Mistake, most_confused
 
 ROW = 0.46  # inches of a line in the list of mistakes
 WRITTEN = 16  # classes up to which every cell carries its number
@@ -35,7 +35,7 @@ def confusion_matrix(matrix: np.ndarray, class_names: Sequence[str], pairs: int 
     mistakes = most_confused(matrix, pairs) if pairs else []
     with palette.style():
         figure = picture(side + (5.2 if mistakes else 0.8), side)
-        parts = figure.subfigures(1, 2, width_ratios=(side + 0.8, 4.4)) if mistakes else [figure]
+        parts = figure.subfigures(1, 1 + bool(mistakes), squeeze=False, width_ratios=(side + 0.8, 4.4)[: 1 + bool(mistakes)]).ravel()
         _matrix(parts[0].subplots(), matrix, class_names, small=len(matrix) > 60)
         if mistakes:
             _mistakes(parts[1].subplots(), mistakes, class_names, rows=side / ROW)
@@ -65,7 +65,7 @@ def _matrix(axes: Axes, matrix: np.ndarray, class_names: Sequence[str], small: b
     axes.figure.colorbar(image, ax=axes, shrink=0.6, aspect=28, pad=0.02, label="share of the true class (%)")
 
 
-def _mistakes(axes: Axes, mistakes: list, class_names: Sequence[str], rows: float) -> None:
+def _mistakes(axes: Axes, mistakes: Sequence[Mistake], class_names: Sequence[str], rows: float) -> None:
     places = np.arange(len(mistakes))
     axes.barh(places, [m.share for m in mistakes], 0.42, color=palette.MODALITY["motion"])
     for place, m in enumerate(mistakes):

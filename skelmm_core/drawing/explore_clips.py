@@ -90,7 +90,7 @@ class Browser:
 
     def _drawn(self, most: int) -> list[int]:
         """Up to `most` of the clips that are listed; fewer are among more."""
-        return playable(self.clips, self.listed[spread(self.clips.labels[self.listed], most)])
+        return playable(self.clips, self.listed[spread(self.clips.labels[self.listed], most)].tolist())
 
     def _column(self, name: str, values: np.ndarray | None, class_names: Sequence[str] = ()) -> dict[str, Any] | None:
         """A column to filter by: its values and a word for each; None where it tells nothing."""

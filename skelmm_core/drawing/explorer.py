@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import ipywidgets as widgets
 import numpy as np
@@ -20,7 +20,8 @@ class Explorer(widgets.VBox):
     """Widgets `clip`, `other`, `modality`, `body` over an `Output` with `player`, which shows what they say."""
 
     def __init__(self, clips: Any, clip: int, modality: str | None, body: str, limit: int):
-        self.clips, self.player, self.shown = clips, None, None
+        self.clips, self.player = clips, cast(Player, None)  # drawn below
+        self.shown: tuple[Any, ...] = ()
         listed = [(describe(clips, number), number) for number in shortlist(clips.labels, limit, clip)]
         self.clip = widgets.Dropdown(options=listed, value=clip, description="clip")
         self.other = widgets.Dropdown(options=[(NONE, None), *listed], index=0, description="beside it")

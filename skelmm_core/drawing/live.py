@@ -48,7 +48,9 @@ class Live:
     def __init__(self, exp: Any, every: int = EVERY):
         self.exp = exp
         self.watch = Watch(every, exp.clips.subjects, say=lambda _: None)  # the widget says it
-        self.loop = self.handle = None
+        self.loop: Any = None
+        self.handle: Any = None
+        self.rows: list[Mapping[str, float]] = []
 
     def __enter__(self) -> Live:
         self.before, self.exp.on_epoch = self.exp.on_epoch, self
@@ -57,14 +59,15 @@ class Live:
     def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None, _: TracebackType | None) -> None:
         self.exp.on_epoch = self.before
         self._leave()
-        if kind is KeyboardInterrupt and problem.args:  # a checkpoint was written
+        if isinstance(problem, KeyboardInterrupt) and problem.args:  # a checkpoint was written
             told = f"Stopped and kept. {problem}. Run this cell again to go on from there; cells below need the stage to be complete."
             raise Stopped(told) from None
 
     def begin(self, loop: Any, epoch: int) -> None:
         self._leave()
         self.watch.begin(loop, epoch)
-        self.loop, self.rows, self.drawn, self.took = loop, [], 0.0, 0.0
+        self.rows.clear()
+        self.loop, self.drawn, self.took = loop, 0.0, 0.0
         self.curves, self.status = widgets.HTML(), widgets.HTML()
         self.button = widgets.Button(description=BUTTON, icon="stop", tooltip="end after this step, with a checkpoint to go on from")
         self.button.on_click(self._stop)

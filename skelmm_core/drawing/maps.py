@@ -151,7 +151,7 @@ def _legend_width(kind: str, numbers: np.ndarray, class_names: Sequence[str], he
     return columns * width + 0.2
 
 
-def _block(part: SubFigure, maps: Mapping, kind: str, numbers: np.ndarray, across: int) -> None:
+def _block(part: SubFigure, maps: Mapping[str, np.ndarray], kind: str, numbers: np.ndarray, across: int) -> None:
     """All maps in one colouring."""
     look = styles(kind, np.unique(numbers))
     panels = part.subplots(-(-len(maps) // across), across, squeeze=False).ravel()

@@ -69,7 +69,8 @@ def outline(skeleton: Skeleton) -> np.ndarray:
 def _fan(degrees: float, count: int, sign: int) -> np.ndarray:
     """Directions of some bones around one, in radians; those of a side stay on it."""
     ends = degrees + FAN * (count - 1) / 2 * np.array([-1, 1])
-    return np.deg2rad(np.linspace(*(np.clip(ends, -88, 80) if sign else ends), count))
+    first, last = np.clip(ends, -88, 80) if sign else ends
+    return np.array(np.deg2rad(np.linspace(first, last, count)))
 
 
 def _limb(skeleton: Skeleton, tree: Tree, trunk: list[int], joint: int, parent: int, limb: Limb) -> Limb:

@@ -56,7 +56,8 @@ def _sevens(numbers: np.ndarray) -> bytes:
     parts = [numbers >> 7 * place for place in range(9)]
     digits = np.stack([part & 127 | (128 * (part > 127)) for part in parts], axis=1).astype(np.uint8)  # (n, 9)
     needed = np.stack([np.ones_like(numbers, bool), *(part > 0 for part in parts[1:])], axis=1)
-    return digits[needed].tobytes()
+    content: bytes = digits[needed].tobytes()
+    return content
 
 
 def still(figures: list[Figure]) -> bytes:

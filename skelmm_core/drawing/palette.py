@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import matplotlib as mpl
 
@@ -76,7 +77,7 @@ def style() -> Iterator[None]:
 
     Texts are set as they are: a class may be named `$x^{$`, and none of our figures has a formula.
     """
-    settings = {
+    settings: dict[Any, Any] = {
         "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 10,
         "axes.titlesize": 11, "axes.labelsize": 10, "xtick.labelsize": 9, "ytick.labelsize": 9,
         "legend.fontsize": 9, "legend.frameon": False, "figure.titlesize": 12,

@@ -5,6 +5,8 @@ or as `outline` has them.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +70,7 @@ def _words(name: str, side: str) -> str:
     return " ".join(FIRST.get(word, word) for word in text.split())
 
 
-def _nearest(joint: int, tree: Tree, known: dict) -> tuple[list[int], int]:
+def _nearest(joint: int, tree: Tree, known: Mapping[int, Any]) -> tuple[list[int], int]:
     """The nearest known joints below one, and how many links away they are."""
     layer, links = [joint], 0
     while layer:

@@ -69,7 +69,7 @@ def bodies(clip: Any, skeleton: Skeleton | str) -> np.ndarray:
         unseen = joints[..., 2] <= 0  # (M, T, V)
         joints = joints * (-1, 1, 0)
         joints[unseen] = np.nan
-        absent = unseen.all(axis=2)  # (M, T)
+        absent = np.all(unseen, axis=2)  # (M, T)
     else:
         absent = ~joints.any(axis=(2, 3))
         joints[absent] = np.nan

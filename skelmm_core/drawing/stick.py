@@ -51,7 +51,7 @@ def _in_image(figure: Picture, bodies: np.ndarray, skeleton: Skeleton) -> None:
         points, colours = scene.seen_from(body, 0), palette.BODIES[number]
         for v, p in scene.limbs(skeleton):
             axes.plot(*points[[v, p]].T, color=colours[side[v]], lw=2.6, solid_capstyle="round")
-        axes.scatter(*points.T, c=[colours[s] for s in side], s=14, zorder=3)
+        axes.scatter(points[:, 0], points[:, 1], c=[colours[s] for s in side], s=14, zorder=3)
     axes.set(aspect="equal", xlabel="x (image heights)", ylabel="y, up (image heights)")
     axes.margins(0.1)
     figure.legend(handles=side_legend(len(bodies)), loc="lower center", ncols=2)
