@@ -20,6 +20,7 @@ from skelmm_core.dropout import dropout
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.norm import Norm1d, Norm2d
 from skelmm_core.skeletons import Skeleton
+from skelmm_core.temporal import TemporalConv
 
 # A graph convolution of at most this many outputs (V * C_out) runs as one dense matrix product: more arithmetic, but one
 # large product instead of many small ones. Measured on two AVX-512 cores, where bfloat16 products are cheaper. In other types the formula
@@ -89,7 +90,7 @@ class Block(nn.Module):
         super().__init__()
         self.graph = GraphConv(c_in, c_out, joints)
         self.norm1 = Norm2d(c_out)
-        self.temporal = nn.Conv2d(c_out, c_out, (9, 1), (stride, 1), (4, 0))
+        self.temporal = TemporalConv(c_out, c_out, stride)
         self.norm2 = Norm2d(c_out)
         self.dropout = 0.0 if first else dropout
         self.first, self.stride = first, stride

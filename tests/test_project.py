@@ -154,7 +154,7 @@ def test_everything_that_is_imported_is_declared():
     owners = metadata.packages_distributions()
     ours = {"skelmm_core", "conftest", "writers", "benchmarks", *(p.stem for p in (ROOT / "tests").glob("*.py"))}
     through = {"mpl_toolkits": "matplotlib", "IPython": "ipykernel", "traitlets": "ipykernel"}  # come with what is declared
-    optional = {name_of(r) for extra in ("tables", "onnx", "slurm") for r in PROJECT["project"]["optional-dependencies"][extra]}
+    optional = {name_of(r) for extra in ("tables", "onnx", "slurm", "lab") for r in PROJECT["project"]["optional-dependencies"][extra]}
     for folder, allowed in (("skelmm_core", declared | optional), ("tests", declared | extras)):
         for path in sorted((ROOT / folder).rglob("*.py")):
             for module in imports(path) - ours - set(sys.stdlib_module_names):

@@ -1,0 +1,69 @@
+"""The convolution over time by spectra against torch's, which sums over the taps, in float64."""
+
+from __future__ import annotations
+
+import hypothesis.strategies as st
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+
+from skelmm_core import temporal
+from skelmm_core.temporal import TemporalConv
+
+
+def convolved(x: torch.Tensor, conv: TemporalConv, grad: torch.Tensor) -> list[torch.Tensor]:
+    """Output, and the gradients for input, weight and bias, as torch has them in float64."""
+    given = [v.detach().double().requires_grad_() for v in (x, conv.weight, conv.bias)]
+    y = F.conv2d(*given, conv.stride, conv.padding)
+    return [y.detach(), *torch.autograd.grad(y, given, grad.double())]
+
+
+def ours(x: torch.Tensor, conv: TemporalConv, grad: torch.Tensor) -> list[torch.Tensor]:
+    x = x.detach().requires_grad_()
+    y = conv(x)
+    return [y.detach(), *torch.autograd.grad(y, (x, conv.weight, conv.bias), grad)]
+
+
+def clips(frames: int, bodies: int = 3, joints: int = 5, channels: int = temporal.LEAST, seed: int = 0) -> torch.Tensor:
+    """(B, C, T, V), channels last in memory"""
+    random = torch.Generator().manual_seed(seed)
+    return torch.randn(bodies, frames, joints, channels, generator=random).permute(0, 3, 1, 2)
+
+
+@given(st.integers(1, 40), st.integers(1, 4), st.integers(0, 99))
+def test_it_is_a_convolution(frames, bodies, seed):
+    torch.manual_seed(seed)
+    conv, x = TemporalConv(64, 80), clips(frames, bodies, seed=seed)
+    assert conv._by_spectra(x)
+    grad = torch.randn(bodies, 80, frames, 5)
+    for found, wanted in zip(ours(x, conv, grad), convolved(x, conv, grad), strict=True):
+        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=3e-6 * max(1.0, float(wanted.abs().max())))
+
+
+def test_output_is_channels_last_and_spectra_are_few():
+    conv = TemporalConv(64, 64)
+    assert conv(clips(13)).permute(0, 2, 3, 1).is_contiguous()
+    assert [len(temporal.matrices(frames)[0]) for frames in (13, 16, 25)] == [25, 29, 43]
+
+
+def test_gradients_go_where_they_are_asked_for():
+    conv, x = TemporalConv(64, 64), clips(6)
+    conv(x).sum().backward()
+    assert x.grad is None and conv.weight.grad is not None
+    conv.requires_grad_(False)
+    (own,) = torch.autograd.grad(conv(x.requires_grad_()).sum(), x)
+    assert own.shape == x.shape and conv.weight.grad.shape == (64, 64, 9, 1)
+
+
+@pytest.mark.parametrize("why", ["stride", "few channels", "float64", "autocast"])
+def test_elsewhere_it_is_torch_s_own(why, monkeypatch):
+    monkeypatch.setattr(temporal._Spectra, "apply", None)  # calling it fails
+    conv = TemporalConv(64, 64 if why != "few channels" else 63, 2 if why == "stride" else 1)
+    x = clips(13)
+    if why == "float64":
+        conv, x = conv.double(), x.double()
+    with torch.autocast("cpu", torch.bfloat16, enabled=why == "autocast"):
+        y = conv(x)
+    wanted = F.conv2d(x.double(), conv.weight.double(), conv.bias.double(), conv.stride, conv.padding)
+    torch.testing.assert_close(y.double(), wanted, rtol=0, atol=1e-12 if why == "float64" else 0.05 if why == "autocast" else 1e-5)
