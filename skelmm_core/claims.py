@@ -1,8 +1,10 @@
 """Who works on what, when several processes or machines share one output folder: a claim is a file that only one can make.
 
-A claim says host, boot, process and its start. That of a process of this host that has ended is taken over; that of another host can't be
-told from one at work, so whoever waits for it names the file that may be deleted. It is written aside and linked into its place, so that
-it is whole from the start; one that says nothing is left over from a kill or a full disk, and is taken over after a few seconds.
+A claim says host, boot, process and its start. That of a process of this host that has ended is taken over; that of another host, or of
+another container, can't be told from one at work, so whoever waits for it names the file that may be deleted. Hosts may have the same name:
+a claim of another boot is one of this machine before it was started anew only where it is older than that. A claim is written aside and
+linked into its place, so that it is whole from the start; one that says nothing is left over from a kill or a full disk, and is taken over
+after a few seconds.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
 from filelock import FileLock
 
 from skelmm_core.files import unwritten
@@ -54,16 +57,16 @@ def holder(path: Path) -> dict[str, Any] | None:
 def abandoned(path: Path) -> bool:
     """Whether the claim is one of this host whose process has ended, or says nothing and is not just being written."""
     try:
-        age = abs(time.time() - path.stat().st_mtime)  # either way: clocks of machines differ, and jump
+        written = path.stat().st_mtime
         found = _said(path.read_bytes())
     except OSError:  # a claim that this process may not open can be one at work
         return False
     if found is None:
-        return age > WRITING
-    if found["host"] != socket.gethostname():
+        return abs(time.time() - written) > WRITING  # either way: clocks of machines differ, and jump
+    if found["host"] != socket.gethostname() or found.get("space", _space()) != _space():
         return False
     if found.get("boot") != _boot():
-        return True
+        return written < psutil.boot_time()
     return found.get("began") != _began(found.get("process", -1))
 
 
@@ -76,7 +79,8 @@ def _said(content: bytes) -> dict[str, Any] | None:
 
 
 def _me() -> dict[str, Any]:
-    return {"host": socket.gethostname(), "boot": _boot(), "process": os.getpid(), "began": _began(os.getpid())}
+    own = {"host": socket.gethostname(), "boot": _boot(), "space": _space(), "process": os.getpid(), "began": _began(os.getpid())}
+    return own | ({"slurm": os.environ["SLURM_JOB_ID"]} if "SLURM_JOB_ID" in os.environ else {})
 
 
 def _make(path: Path) -> bool:
@@ -127,6 +131,14 @@ def _boot() -> str:
     """A number of this start of the machine; "" where the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _space() -> str:
+    """Which numbers of processes this one sees, those of its container; "" where that isn't told."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
     except OSError:
         return ""
 

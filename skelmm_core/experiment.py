@@ -293,6 +293,7 @@ class Experiment:
 
     def _load(self, rows: np.ndarray) -> Batches:
         s, device = self.settings, self.fabric.device
+        self.clips.check_content()
         with memory.enough(f"{len(rows)} clips on {device}", "lower frames, or choose a protocol that trains with fewer clips"):
             return batches.load(self.clips, rows, s.frames, s.skeleton, s.view, device, smooth=s.smooth, trim=s.trim)
 
@@ -318,15 +319,21 @@ def _check_exchange(s: settings.Exchange) -> None:
 
 def choose_device(device: str) -> str:
     """``"cuda:1"`` of ``"cuda:1"``, and what this machine has for ``"auto"``; anything that it lacks raises `SettingsError`."""
+    check_device(device)
     kind, _, number = device.partition(":")
     if kind == "auto":
         kind = "cuda" if torch.cuda.is_available() else "cpu"
-    if kind not in ("cpu", "cuda", "mps") or (number and not number.isdigit()):
-        raise SettingsError(f"device must be auto, cpu, cuda or cuda:N, found '{device}'")
     there = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}[kind]
     if int(number or 0) >= there:
         raise SettingsError(f"device '{device}' was asked for, but this machine has {there} device(s) of that kind; use device=cpu or auto")
     return f"{kind}:{number}" if number else kind
+
+
+def check_device(device: str) -> None:
+    """Raises `SettingsError` for what is no device on any machine."""
+    kind, _, number = device.partition(":")
+    if kind not in ("auto", "cpu", "cuda", "mps") or (number and not number.isdigit()):
+        raise SettingsError(f"device must be auto, cpu, cuda or cuda:N, found '{device}'")
 
 
 def choose_precision(device: str, precision: str) -> str:

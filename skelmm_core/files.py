@@ -39,7 +39,7 @@ def replacing(path: str | Path, error: type[SkelmmError] = DataError) -> Iterato
     It is written beside `path` (whose folder is made if needed), flushed to the disk and renamed, so a file that was
     there stays whole until the new one is complete. The block must turn failures of what it reads into errors of its
     own: an `OSError` here is taken for a failed write and raised as `error`, saying what to do. What a killed process left of the
-    same file is removed.
+    same file is removed after an hour; who is `alone` in a folder removes all of it at once, by `sweep`.
     """
     path = Path(path)
     part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")  # process numbers repeat on other machines
@@ -124,6 +124,13 @@ def header_format(path: Path) -> str | None:
             return json.loads(file.read(length))["__metadata__"]["format"] if length < 1 << 26 else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def sweep(folder: Path) -> None:
+    """Remove what killed processes left half written in a folder in which nobody else writes now, whatever its age."""
+    for part in folder.glob(".*.part"):
+        with suppress(OSError):
+            part.unlink()
 
 
 def _sweep(path: Path) -> None:

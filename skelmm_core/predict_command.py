@@ -81,7 +81,9 @@ def _stream(model: Model, clips: Clips, rows: Sequence[int], skeleton: str, wind
 def opened(path: Path, format: str = "auto") -> Iterator[Clips]:
     """A clips file, or data of any known format, which are read into a clips file that is there no longer than this."""
     if path.is_file() and header_format(path) == FORMAT:
-        yield files.open_clips(path)
+        found = files.open_clips(path)
+        found.check_content()
+        yield found
         return
     source = sources.read(path, format)
     with tempfile.TemporaryDirectory() as scratch:

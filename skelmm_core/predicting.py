@@ -23,6 +23,7 @@ from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.evaluation.features import extract, stacked
 from skelmm_core.evaluation.linear import Classifiers, logits_of
+from skelmm_core.recordings import FARTHEST
 from skelmm_core.skeletons import Skeleton
 
 CHUNK = 64  # clips of one length that are computed at a time
@@ -42,7 +43,7 @@ class Model:
 
     def probabilities(self, joints: np.ndarray) -> np.ndarray:
         """Clips of one length, (N, M, T, V, 3) metres, or one, (M, T, V, 3) -> probabilities (N, C). Raises `DataError` for others,
-        `TrainingError` where memory does not suffice."""
+        and for coordinates or weights that are not finite, `TrainingError` where memory does not suffice."""
         with memory.enough("a copy of the clips", "give fewer at once"):
             clips = np.array(joints, np.float32, order="C")  # what a clips file gives can't be written to, of which PyTorch warns
         clips = clips[None] if clips.ndim == 4 else clips
@@ -53,7 +54,13 @@ class Model:
             )
         what = f"{len(clips)} clips of {clips.shape[2]} frames through '{self.name}'"
         with memory.enough(what, "cut the clips shorter, or give fewer at once"), torch.inference_mode():
-            return self.logits(torch.from_numpy(clips)).double().softmax(dim=1).numpy()
+            found: np.ndarray = self.logits(torch.from_numpy(clips)).double().softmax(dim=1).numpy()
+        if not np.isfinite(found).all():
+            ill = int(np.argmin(np.isfinite(found).all(axis=1)))
+            far = not np.isfinite(clips[ill]).all() or np.abs(clips[ill]).max() > FARTHEST
+            why = f"its coordinates are not all metres within {FARTHEST:.0e}" if far else "are the file's weights finite?"
+            raise DataError(f"'{self.name}' finds no probabilities for clip {ill} of the {len(clips)} given, counted from 0: {why}")
+        return found
 
 
 def load(path: str | Path, threads: int | None = None) -> Model:

@@ -104,7 +104,10 @@ class Stream:
     def _checked(self, frame: np.ndarray | None) -> np.ndarray:
         """A frame as (2, V, 3); a body that is not there is NaN."""
         joints = len(self.model.skeleton)
-        found = np.empty((0, joints, 3)) if frame is None else np.asarray(frame)
+        try:
+            found = np.empty((0, joints, 3)) if frame is None else np.asarray(frame)
+        except ValueError as problem:  # rows of several lengths
+            raise DataError(f"frame {self.frames}: expected numbers ({joints}, 3) or (M, {joints}, 3), found {problem}") from problem
         found = found[None] if found.ndim == 2 else found
         room = min(BODIES, self.model.bodies)
         if found.ndim != 3 or found.shape[1:] != (joints, 3) or len(found) > room or found.dtype.kind not in "fiu":

@@ -6,8 +6,9 @@ the convolution as it stands takes 9 for each of 13 frames. What leads there and
 
     y = G P,  P_f = X_f W_f,  X = A x,  W = H w
 
-In float32 the rounding is about that of a convolution. It pays where channels are many, as in the last blocks, which take most of an
-encoder's time: 1.5 times as fast with 64 channels, 2.7 with 256, backward included, slower with 32 (one thread, no AVX-512).
+In float32 the rounding is about that of a convolution's largest value: a frame far above the others would drown them, but there is none
+behind a normalisation. It pays where channels are many, as in the last blocks, which take most of an encoder's time: 1.5 times as fast with
+64 channels, 2.7 with 256, backward included, slower with 32 (one thread, no AVX-512).
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ LEAST = 64  # channels
 class TemporalConv(nn.Conv2d):
     """Convolution of 9 frames with padding, (B, C, T, V) -> (B, C', T / stride, V), channels last in memory.
 
-    In float32 on the CPU, outside of autocast, with stride 1 and at least `LEAST` channels, it goes by spectra; elsewhere it is
-    `nn.Conv2d`. Parameters are the same.
+    In float32 on the CPU, outside of autocast and compilation, with stride 1 and at least `LEAST` channels, it goes by spectra; elsewhere
+    it is `nn.Conv2d`. Parameters are the same.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1):
@@ -45,14 +46,22 @@ class TemporalConv(nn.Conv2d):
             x.dtype == self.weight.dtype == torch.float32
             and x.device.type == "cpu"
             and not torch.is_autocast_enabled("cpu")
+            and not torch.compiler.is_compiling()  # a convolution is what others know how to export and compile
+            and len(x) > 0
             and self.stride[0] == 1
             and min(self.in_channels, self.out_channels) >= LEAST
         )
 
 
-@cache
 def matrices(frames: int) -> tuple[Tensor, Tensor, Tensor]:
-    """A (F, T) of the input, H (F, 9) of the weights and G (T, F) of the output, float32.
+    """A (F, T) of the input, H (F, 9) of the weights and G (T, F) of the output, float32."""
+    to, of_taps, back = map(torch.from_numpy, _matrices(frames))
+    return to, of_taps, back
+
+
+@cache  # as arrays: a tensor made while a model is traced is none that computes
+def _matrices(frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What `matrices` gives.
 
     For each frequency of the spectra of length T + 4: the real part alone where the imaginary one is zero, else real part, imaginary part
     and their sum, of whose products p, q and r the complex product is p - q and r - p - q.
@@ -70,8 +79,7 @@ def matrices(frames: int) -> tuple[Tensor, Tensor, Tensor]:
             a += [real, -imaginary, real - imaginary]
             h += [np.cos(turn * tap), np.sin(turn * tap), np.cos(turn * tap) + np.sin(turn * tap)]
             g += [2 * (real + imaginary) / length, 2 * (imaginary - real) / length, -2 * imaginary / length]
-    to, weights, back = (torch.tensor(np.array(rows), dtype=torch.float32) for rows in (a, h, g))
-    return to, weights, back.T.contiguous()
+    return np.array(a, np.float32), np.array(h, np.float32), np.ascontiguousarray(np.array(g, np.float32).T)
 
 
 class _Spectra(torch.autograd.Function):

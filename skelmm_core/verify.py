@@ -19,7 +19,7 @@ from torch import Tensor
 
 from skelmm_core import checkpoints, files, manifest, settings
 from skelmm_core.clips import open_clips
-from skelmm_core.errors import DataError, SettingsError, nearest
+from skelmm_core.errors import CheckpointError, DataError, SettingsError, nearest
 from skelmm_core.experiment import SAMPLE, Experiment
 
 COMMON = ("data", "out", "preset", "seed", "device", "smoke")
@@ -138,6 +138,9 @@ def _stage(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict
     found = checkpoints.newest(path / "last.pt")
     if not found or found[1].get("steps") is not None:
         raise DataError(f"'{path}' holds a stage that was interrupted; give the command that trained it again, and verify then")
+    lacks = [name for name in ("rows", "epoch", "model", "momentum") if name not in found[1]]
+    if lacks:
+        raise CheckpointError(f"'{found[0]}' is not a checkpoint of a stage: it lacks {', '.join(lacks)}")
     _same_data(data, content)
     before = found[1]
     with _beside(path, keep, say) as (folder, stays):

@@ -13,6 +13,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from command_line import call
 
@@ -232,9 +233,13 @@ def test_claims_of_the_dead_are_taken_over_and_of_the_living_are_not(tmp_path):
         ({}, False),
         ({"host": "elsewhere", "process": 1, "began": "0"}, False),
         ({"began": "12"}, True),
-        ({"boot": "earlier"}, True),
+        ({"boot": "of another machine with this name"}, False),
+        ({"boot": "earlier", "older": True}, True),
+        ({"space": "of another container"}, False),
     ):
         path.write_text(json.dumps(told | change))
+        if change.get("older"):
+            os.utime(path, (psutil.boot_time() - 60,) * 2)
         with claims.claimed(tmp_path, "x") as got:
             assert got is ours, change
         assert path.exists() is not ours

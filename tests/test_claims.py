@@ -16,7 +16,7 @@ import pytest
 from skelmm_core import claims
 from skelmm_core.errors import DataError
 from skelmm_core.sweep import jobs, local, worker
-from skelmm_core.sweep.folder import FORMAT, RESULT, write
+from skelmm_core.sweep.folder import FORMAT, RESULT, SUBMITTED, write
 
 
 def no_links(*_) -> None:
@@ -166,6 +166,17 @@ def test_a_sweep_says_once_for_whom_it_waits_and_goes_on_when_the_claim_is_delet
     line = f"waiting for process 4321 on host elsewhere, which works on exchange: seed=0; delete {path} if it has ended"
     assert said.count(line) == 1 == sum(text.startswith("waiting") for text in said)
     assert said.index(line) < said.index(f"started: {first.title}") and all(job.result for job in planned)
+
+
+def test_what_slurm_has_queued_is_left_to_it(planned):
+    first, second = planned
+    write(first.folder / SUBMITTED, {"id": "12"})
+    said: list[str] = []
+    local.run(planned, "cpu", 2, said.append, {"12": "PENDING"})
+    assert said[0] == f"left to Slurm, which has it as job 12, pending: {first.title}"
+    assert not first.result and second.result and (first.folder / SUBMITTED).exists()
+    local.run(planned, "cpu", 2, said.append, {})
+    assert first.result, "it left the queue without a result"
 
 
 def test_a_sweep_says_nothing_of_a_process_of_this_host_that_lives(planned):

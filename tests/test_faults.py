@@ -18,7 +18,8 @@ import pytest
 import torch
 from toy_stage import ENVIRONMENT, after, heard, joints, loop, motion, state, whole  # noqa: F401 - fixtures
 
-from skelmm_core import checkpoints, files, pipeline
+from skelmm_core import checkpoints, files, modalities, pipeline
+from skelmm_core.augmentation import Augmentation
 from skelmm_core.batches import Batches
 from skelmm_core.errors import CheckpointError, DataError, TrainingError
 
@@ -106,9 +107,14 @@ def refused() -> None:
 
 
 @pytest.mark.parametrize("error", [refused, lambda: torch.empty(1 << 60)], ids=["GPU", "CPU"])
-def test_out_of_memory_says_what_to_lower(joints, tmp_path, error):
+@pytest.mark.parametrize("where", ["select", "augment", "modalities", "forward", "backward", "enqueue"])
+def test_out_of_memory_says_what_to_lower(joints, tmp_path, monkeypatch, where, error):
     running = loop(joints, tmp_path)
-    running.model.forward = lambda *_: error()
+    holder, name = {
+        "select": (Batches, "select"), "augment": (Augmentation, "__call__"), "modalities": (modalities, "compute"),
+        "forward": (running.model, "forward"), "backward": (type(running.fabric), "backward"), "enqueue": (running.model, "enqueue"),
+    }[where]  # fmt: skip
+    monkeypatch.setattr(holder, name, lambda *_, **__: error())
     with pytest.raises(TrainingError, match="toy on cpu at batch=4: out of memory; lower batch, frames or queue"):
         running.run()
 

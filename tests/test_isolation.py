@@ -31,10 +31,12 @@ import os, sys
 
 def refuse(event, args):
     address = None
-    if event in ("socket.connect", "socket.sendto", "socket.bind"):
+    if event in ("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"):
         address = args[1]
-    elif event == "socket.getaddrinfo":
+    elif event in ("socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"):
         address = (args[0],)
+    elif event == "socket.getnameinfo":
+        address = args[0]
     if isinstance(address, tuple) and not str(address[0] or "").startswith(("127.", "::1", "localhost", "b'localhost")) and address[0]:
         with open(os.environ["GUARD"], "a") as file:
             file.write(f"refused {event} {address}\\n")
@@ -57,15 +59,20 @@ def guarded(tmp_path) -> dict[str, str]:
 def test_the_guard_refuses(guarded):
     program = """
 import socket
-for ask in (lambda: socket.create_connection(("192.0.2.1", 9)), lambda: socket.getaddrinfo("example.org", 80)):
+one, far = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), ("192.0.2.1", 9)
+for ask in (
+    lambda: socket.create_connection(far), lambda: one.sendto(b"", far), lambda: one.sendmsg([b"x"], [], 0, far),
+    lambda: socket.getaddrinfo("example.org", 80), lambda: socket.gethostbyname("example.org"),
+    lambda: socket.gethostbyaddr("192.0.2.1"), lambda: socket.getnameinfo(far, 0),
+):
     try:
         ask()
     except OSError as problem:
         print(problem)
 """
     done = subprocess.run([sys.executable, "-c", program], env=guarded, capture_output=True, text=True, timeout=60)
-    assert done.stdout.count("refused: only this machine") == 2, done
-    assert Path(guarded["GUARD"]).read_text().count("refused") >= 2
+    assert done.stdout.count("refused: only this machine") == 7, done
+    assert Path(guarded["GUARD"]).read_text().count("refused") >= 7
 
 
 def test_a_run_needs_no_network_and_is_verified(guarded, tmp_path):

@@ -72,6 +72,17 @@ def test_probabilities_are_the_softmax_of_mean_logits(motion, bodies, segments):
     assert np.ptp(found, axis=0).max() > 0.01, "clips differ by a thousand times the tolerance"
 
 
+def test_what_has_no_probabilities_is_told(motion):
+    model, branches, _ = model_for(NTU25)
+    two = np.stack([motion.joints_of(0)[:, :12]] * 2)
+    two[1, 0, 3, 5] = np.nan
+    with pytest.raises(DataError, match=r"no probabilities for clip 1 of the 2 given, counted from 0: its coordinates are not all metres"):
+        model.probabilities(two)
+    ill = predicting.Model(lambda x: torch.full((len(x), 3), torch.nan), NTU25, "abc", 2, model.settings, {})
+    with pytest.raises(DataError, match="clip 0 of the 1 given, .* are the file's weights finite"):
+        ill.probabilities(two[0])
+
+
 def test_other_joints_are_mapped_or_refused(motion):
     model, branches, heads = model_for(KINECT20, "present")
     with pytest.raises(CheckpointError, match="'kinect20' \\(20 joints\\).*'ntu25' \\(25\\).*--skeleton kinect20"):
@@ -196,6 +207,12 @@ def test_what_can_not_be_predicted_is_told(models, motion, capsys, tmp_path):
     assert "say which part" in refused(capsys, "predict", name, motion.path, "--protocol", "subject == 1")
     assert "give its window" in refused(capsys, "predict", name, motion.path, "--hop", 3)
     assert "--top from 1" in refused(capsys, "predict", name, motion.path, "--top", 0)
+    content = bytearray(Path(motion.path).read_bytes())
+    begin = 8 + int.from_bytes(content[:8], "little")
+    content[begin : begin + 4000] = np.full(1000, np.nan, np.float32).tobytes()
+    (tmp_path / "damaged.clips").write_bytes(content)
+    assert "was damaged or edited" in refused(capsys, "predict", name, tmp_path / "damaged.clips")
+    assert "was damaged or edited" in refused(capsys, "predict", name, tmp_path / "damaged.clips", "--stream", 20)
     (tmp_path / "mine.csv").write_text("name,age\n")
     assert "is not a table that this command writes" in refused(capsys, "predict", name, motion.path, "--out", tmp_path / "mine.csv")
     assert (tmp_path / "mine.csv").read_text() == "name,age\n"

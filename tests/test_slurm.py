@@ -145,12 +145,37 @@ def test_a_task_gives_its_job_the_cores_of_its_allocation_and_fails_as_it_does(t
     codes = [1, 0]
     monkeypatch.setattr(worker, "start", start)
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", "6")
-    (tmp_path / "running.claim").write_text(json.dumps({"host": "elsewhere"}))
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    (tmp_path / "running.claim").write_text(json.dumps({"host": "elsewhere", "slurm": "12"}))
+    monkeypatch.setattr(task, "GRACE", 0.0)
     with pytest.raises(RuntimeError, match="failed"):
         task.Task(tmp_path)()
     assert seen[0][0] == {"OMP_NUM_THREADS": "6", "MKL_NUM_THREADS": "6"} and not (tmp_path / "running.claim").exists()
     write(tmp_path / RESULT, {"format": jobs.FORMAT, "metrics": {}, "folder": "", "seconds": 1.0, "training_seconds": 1.0})
     assert task.Task(tmp_path)() == "done"
+
+
+@pytest.mark.parametrize(
+    ("claim", "answer", "stays"),
+    [
+        ({"host": "elsewhere"}, "", True),  # a local sweep's
+        ({"host": "elsewhere", "slurm": "12"}, "echo 12", False),  # an earlier start of this job
+        ({"host": "elsewhere", "slurm": "11"}, "echo 11", True),
+        ({"host": "elsewhere", "slurm": "11"}, "true", False),
+        ({"host": "elsewhere", "slurm": "11"}, "echo slurm_load_jobs error: Invalid job id specified >&2; false", False),
+        ({"host": "elsewhere", "slurm": "11"}, "echo Unable to contact slurm controller >&2; false", True),
+    ],
+)
+def test_a_job_removes_no_claim_but_that_of_a_job_which_slurm_has_ended(tmp_path, monkeypatch, claim, answer, stays):
+    from skelmm_core.sweep import task
+
+    (tmp_path / "squeue").write_text(f"#!/bin/sh\n{answer}\n")
+    (tmp_path / "squeue").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    (tmp_path / "running.claim").write_text(json.dumps(claim))
+    task._release(tmp_path)
+    assert (tmp_path / "running.claim").exists() == stays
 
 
 # Slurm

@@ -104,6 +104,8 @@ def test_frames_that_can_not_be_used_are_told_and_leave_no_trace():
         for shape in ((20, 3), (3, 25, 3), (1, 1, 25, 3), (25, 2)):
             with pytest.raises(DataError, match=f"frame {i}: expected numbers \\(25, 3\\) or .* up to 2, found"):
                 stream.push(np.zeros(shape))
+        with pytest.raises(DataError, match=f"frame {i}: expected numbers .*, found .*inhomogeneous"):
+            stream.push([[1.0, 2.0, 3.0], [1.0, 2.0]])
         with pytest.raises(DataError, match="found bool"):
             stream.push(np.zeros((25, 3), bool))
         for value in (np.inf, -2e6, 1e300):

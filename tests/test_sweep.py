@@ -84,6 +84,8 @@ def test_the_example_is_a_grid_and_has_every_key(capsys, tmp_path):
         ({"slurm": {"partitions": "x"}}, r"unknown key of \[slurm\] 'partitions'; did you mean 'partition'"),
         ({"slurm": {"minutes": "4:00"}}, "'minutes' must be a whole number above 0, found '4:00'"),
         ({"seeds": [0, "1"]}, "'seeds' must be a list of whole numbers"),
+        ({"seeds": [0, -1]}, "'seeds' must be a list of whole numbers from 0 on"),
+        ({"out": "a\0b"}, "'out' must be a text, found"),
         ({"seeds": [1, 1]}, "seeds names 1 twice"),
         ({"smoke": 1}, "'smoke' must be true or false"),
         ({"stage": "distil"}, "unknown stage 'distil'; did you mean 'distill'"),
@@ -105,6 +107,17 @@ def test_grids_that_do_not_fit_are_refused(tmp_path, keys, words):
     with pytest.raises(SettingsError, match=words) as told:
         grid.read(toml(tmp_path / "bad.toml", **keys))
     assert f"grid '{tmp_path / 'bad.toml'}': " in str(told.value)
+
+
+def test_a_device_that_is_none_is_refused_before_there_are_jobs(write_grid):
+    with pytest.raises(SettingsError, match="device must be auto, cpu, cuda or cuda:N, found 'tpu'"):
+        jobs.plan(grid.read(write_grid(device="tpu")))
+
+
+def test_values_of_other_kinds_are_refused(tmp_path):
+    (tmp_path / "g.toml").write_text('stage = "pretrain"\n[grid]\nprobe_lr = [2020-01-01]\n')
+    with pytest.raises(SettingsError, match=r"\[grid\] probe_lr must list texts, numbers, true or false, found datetime.date"):
+        grid.read(tmp_path / "g.toml")
 
 
 def test_files_that_are_no_grid_are_refused(capsys, tmp_path):
@@ -295,11 +308,14 @@ def quick(here, monkeypatch) -> list[str]:
     monkeypatch.setattr(worker, "_measure", lambda spec, folder: figures)
     monkeypatch.setattr(worker, "_train", lambda spec, folder: figures)
     looks = iter(range(50))
-    monkeypatch.setattr(local, "states", lambda found: (next(looks), jobs.states(found))[1])
+    monkeypatch.setattr(local, "states", lambda *given: (next(looks), jobs.states(*given))[1])
     return here
 
 
-@pytest.mark.parametrize("content", [b"", b'{"format": 1, "metr', b"[]", b"\xff\xfe", b'{"format": 0}', b'{"format": 1}'])
+ODD = b'{"format": 1, "metrics": {"linear": "x"}, "folder": "", "seconds": 1.0, "training_seconds": 1.0}'
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format": 1, "metr', b"[]", b"\xff\xfe", b'{"format": 0}', b'{"format": 1}', ODD])
 def test_results_that_cannot_be_read_are_set_aside_and_their_jobs_done_again(capsys, write_grid, quick, content):
     file = write_grid(grid={"exchange": ["none", "ekem"]})
     call(capsys, "sweep", file)

@@ -7,8 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given
+from toy_stage import TINY, motion  # noqa: F401 - a fixture
 
-from skelmm_core import temporal
+from skelmm_core import checkpoints, temporal, verify
+from skelmm_core.experiment import Experiment
 from skelmm_core.temporal import TemporalConv
 
 
@@ -54,6 +56,31 @@ def test_gradients_go_where_they_are_asked_for():
     conv.requires_grad_(False)
     (own,) = torch.autograd.grad(conv(x.requires_grad_()).sum(), x)
     assert own.shape == x.shape and conv.weight.grad.shape == (64, 64, 9, 1)
+
+
+def test_what_is_exported_is_a_convolution_and_training_goes_on():
+    conv, x = TemporalConv(64, 64), clips(21)
+    exported = torch.export.export(conv, (x,))
+    assert "conv2d" in str(exported.graph)
+    for found, wanted in zip(ours(x, conv, torch.ones(3, 64, 21, 5)), convolved(x, conv, torch.ones(3, 64, 21, 5)), strict=True):
+        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=3e-6 * max(1.0, float(wanted.abs().max())))
+
+
+def test_no_clip_at_all():
+    assert TemporalConv(64, 64)(clips(13)[:0]).shape == (0, 64, 13, 5)
+
+
+def test_a_stage_that_stops_and_goes_on_ends_bit_for_bit_by_spectra_too(motion, tmp_path, monkeypatch):
+    went = []
+    by_spectra = TemporalConv._by_spectra
+    monkeypatch.setattr(TemporalConv, "_by_spectra", lambda self, x: went.append(by_spectra(self, x)) or went[-1])
+    exp = Experiment(motion, tmp_path / "parts", **TINY | dict(features=64))
+    exp.pretrain(until=2)
+    exp.pretrain()
+    whole = Experiment(motion, tmp_path / "whole", **TINY | dict(features=64))
+    whole.pretrain()
+    first, second = (verify.digests(checkpoints.load(next(tmp_path.glob(f"{name}/stages/*/last.pt")))) for name in ("parts", "whole"))
+    assert any(went) and first == second
 
 
 @pytest.mark.parametrize("why", ["stride", "few channels", "float64", "autocast"])

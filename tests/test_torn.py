@@ -116,6 +116,20 @@ def test_a_torn_checkpoint_between_stages_is_made_again(motion, tmp_path, how, c
     assert verify.digests(checkpoints.load(kept.parent / "last.pt")) == ended
 
 
+@pytest.mark.parametrize("past", [True, False])
+def test_a_torn_kept_checkpoint_of_a_stage_that_is_asked_for_up_to_it_is_made_again(motion, tmp_path, past, capsys):
+    exp = Experiment(motion, tmp_path, **TINY)
+    exp.pretrain(until=2)
+    if past:
+        exp.pretrain()
+    (kept,) = (tmp_path / "stages").glob("pretrain-*/epoch-0002.pt")
+    wanted = verify.digests(checkpoints.load(kept))
+    torn(kept, "cut short")
+    exp.again().pretrain(until=2)
+    assert verify.digests(checkpoints.load(kept)) == wanted and kept.with_suffix(".torn").exists()
+    assert "set aside as" in capsys.readouterr().err
+
+
 def test_any_changed_byte_is_seen_and_files_without_a_checksum_are_read(tmp_path, monkeypatch):
     path = tmp_path / "a.pt"
     content = {"x": torch.randn(300, generator=torch.Generator().manual_seed(0)), "rows": [{"epoch": 1, "loss": 0.5}]}

@@ -12,7 +12,7 @@ import pytest
 from toy_stage import TINY, heard, joints, motion  # noqa: F401 - fixtures
 
 from skelmm_core import checkpoints, cli, clips, manifest, pipeline, verify
-from skelmm_core.errors import DataError
+from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.experiment import Experiment
 from skelmm_core.sources import sample
 
@@ -88,6 +88,17 @@ def test_changed_coordinates_are_noticed_before_training_and_by_verify(motion, t
     told = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps({**told, "path": str(edited)}))
     with pytest.raises(DataError, match="was damaged or edited"):
+        verify.verify(folder)
+    with pytest.raises(DataError, match="was damaged or edited"):
+        _ = Experiment(edited, tmp_path / "evaluated", **TINY).test
+
+
+def test_a_checkpoint_of_something_else_is_told(motion, tmp_path):
+    folder = Experiment(motion, tmp_path, **TINY).pretrain().folder
+    saved = checkpoints.load(folder / "last.pt")
+    for name in ("last.pt", "last.before.pt"):
+        checkpoints.save(folder / name, {k: v for k, v in saved.items() if k not in ("rows", "momentum")})
+    with pytest.raises(CheckpointError, match=r"last\.pt' is not a checkpoint of a stage: it lacks rows, momentum"):
         verify.verify(folder)
 
 

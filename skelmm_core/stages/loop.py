@@ -27,7 +27,7 @@ from skelmm_core import batches as data
 from skelmm_core import checkpoints, manifest, memory, modalities, norm, processes
 from skelmm_core.batches import Batches
 from skelmm_core.errors import CheckpointError, SettingsError, TrainingError
-from skelmm_core.files import alone
+from skelmm_core.files import alone, sweep
 from skelmm_core.progress import Progress
 from skelmm_core.settings import Pretrain
 from skelmm_core.stages.records import Row as Row
@@ -119,6 +119,7 @@ class Loop:
         self._check_shares()
         with ExitStack() as held:
             processes.first_makes(fabric, lambda: held.enter_context(alone(self.folder, "training")))
+            processes.first_makes(fabric, lambda: sweep(self.folder))
             at = self._resume(optimiser, trained)  # where another one was at it until now
             if not at.at_end_of(stop):
                 if self.before:
@@ -128,12 +129,13 @@ class Loop:
         return at.rows
 
     def _is_gone(self) -> bool:
-        """Whether training has gone past the epoch to stop at and its checkpoint is gone, which is then trained again beside it."""
+        """Whether training has gone past the epoch to stop at and that checkpoint is gone or torn: it is then trained again beside it."""
         last = self.folder / "last.pt"
-        if self.stop is None or self.stop not in self.keep or (self.folder / f"epoch-{self.stop:04d}.pt").exists():
+        if self.stop is None or self.stop not in self.keep:
             return False
         found = checkpoints.newest(last)
-        gone = found is not None and (found[1]["epoch"], found[1].get("steps") is not None) > (self.stop, False)
+        past = found is not None and (found[1]["epoch"], found[1].get("steps") is not None) > (self.stop, False)
+        gone = past and checkpoints.taken(self.folder / f"epoch-{self.stop:04d}.pt") is None
         if gone:
             print(f"{self.folder} has no checkpoint of epoch {self.stop} any more; it is trained again up to there", file=sys.stderr)
         return gone
@@ -206,17 +208,16 @@ class Loop:
         losses, gradients, optimiser, queues. What it gives is detached, and the mean over all processes."""
         s, fabric = self.settings, self.fabric
         own = processes.share(fabric, len(chosen))
-        clips = self.batches.select(chosen.to(self.batches.joints.device))
-        drawn = epoch if s.fresh_augmentation else 0
-        augment = s.augmentation(clips.skeleton)
-        views = []
-        for stream in (data.QUERY, data.KEY):
-            rng = data.generator(clips.joints.device, s.seed, drawn, number, stream, JOINED)
-            joints, frames = augment(clips.joints, clips.frames, rng)
-            joints, frames = joints[own], frames[own]
-            views.append(modalities.compute(joints, frames, clips.skeleton, s.names, "described" if s.unit_axis else "published"))
-        with memory.enough(f"{self.title} on {clips.joints.device} at batch={s.batch}", "lower batch, frames or queue"):
-            with torch.random.fork_rng(devices=[clips.joints.device] if clips.joints.is_cuda else []):
+        drawn, device = epoch if s.fresh_augmentation else 0, self.batches.joints.device
+        with memory.enough(f"{self.title} on {device} at batch={s.batch}", "lower batch, frames or queue"):
+            clips = self.batches.select(chosen.to(device))
+            augment = s.augmentation(clips.skeleton)
+            views = []
+            for stream in (data.QUERY, data.KEY):
+                joints, frames = augment(clips.joints, clips.frames, data.generator(device, s.seed, drawn, number, stream, JOINED))
+                joints, frames = joints[own], frames[own]
+                views.append(modalities.compute(joints, frames, clips.skeleton, s.names, "described" if s.unit_axis else "published"))
+            with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
                 torch.manual_seed(int(data.generator("cpu", s.seed, epoch, number, data.DROPOUT, fabric.global_rank).initial_seed()))
                 step: Step = model(*views, **self.call)
             total, told = step.losses.sum(), self._told(step)
@@ -225,7 +226,7 @@ class Loop:
             optimiser.zero_grad()
             fabric.backward(total)
             optimiser.step()
-        self.model.enqueue(tuple(processes.gathered(fabric, keys) for keys in step.keys))
+            self.model.enqueue(tuple(processes.gathered(fabric, keys) for keys in step.keys))
         return told
 
     def _told(self, step: Step) -> Step:
@@ -293,11 +294,11 @@ class Loop:
         self._torn = self._torn and not last
 
     def _keep_again(self, epoch: int) -> None:
-        """Write a kept checkpoint that has gone, where `last.pt` is of the same moment."""
+        """Write a kept checkpoint that has gone or is torn, where `last.pt` is of the same moment."""
         path, last = self.folder / f"epoch-{epoch:04d}.pt", self.folder / "last.pt"
-        if epoch in self.keep and not path.exists() and last.exists():
+        if epoch in self.keep and last.exists():
             saved = checkpoints.load(last)
-            if saved["epoch"] == epoch and saved.get("steps") is None:
+            if saved["epoch"] == epoch and saved.get("steps") is None and checkpoints.taken(path) is None:
                 checkpoints.save(path, saved)
 
     def _resume(self, optimiser: Optimizer, trained: Named) -> Place:

@@ -66,7 +66,7 @@ def _do(jobs: list[Job], grid: grids.Grid, out: Path, engine: str, count: int, w
     if engine == "slurm":
         slurm.Engine(jobs, out, grid.slurm, say, os.environ.get(EXECUTOR, "slurm")).run(wait)
     else:
-        local.run(jobs, grid.device, count, say)
+        local.run(jobs, grid.device, count, say, slurm.queue() if _submitted(jobs) else None)
 
 
 def _submitted(jobs: list[Job]) -> bool:

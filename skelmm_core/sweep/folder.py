@@ -43,6 +43,7 @@ def result_of(folder: Path) -> dict[str, Any] | None:
     """What a job came to; None for one that is not done, or whose result can't be read, is of another format or lacks something."""
     found = read(folder / RESULT) or {}
     whole = found.get("format") == FORMAT and all(isinstance(found.get(name), kind) for name, kind in FIELDS.items())
+    whole = whole and all(type(value) in (int, float) for value in found["metrics"].values())
     return found if whole else None
 
 

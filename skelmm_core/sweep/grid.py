@@ -16,7 +16,7 @@ EXAMPLE = Path(__file__).with_name("example.toml")
 STAGES = ("untrained", "pretrain", "exchange", "distill")
 TEXT, WHOLE = "a text", "a whole number above 0"
 KEYS = {"data": TEXT, "out": TEXT, "preset": TEXT, "stage": TEXT, "device": TEXT, "smoke": "true or false", "notebooks": "a list of texts",
-        "seeds": "a list of whole numbers", "settings": "a table", "grid": "a table", "slurm": "a table"}  # fmt: skip
+        "seeds": "a list of whole numbers from 0 on", "settings": "a table", "grid": "a table", "slurm": "a table"}  # fmt: skip
 SLURM = {"partition": TEXT, "minutes": WHOLE, "gpus": "a whole number", "cpus": WHOLE, "memory": WHOLE, "parallel": WHOLE,
          "setup": "a list of texts", "extra": "a table"}  # fmt: skip
 
@@ -88,13 +88,13 @@ def _kinds(found: dict[str, Any], known: dict[str, str], what: str) -> None:
 def _fits(value: Any, wanted: str) -> bool:
     whole = type(value) is int
     return {
-        TEXT: isinstance(value, str),
+        TEXT: isinstance(value, str) and "\0" not in value,
         WHOLE: whole and value > 0,
         "a whole number": whole and value >= 0,
         "true or false": isinstance(value, bool),
         "a table": isinstance(value, dict),
         "a list of texts": isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value),
-        "a list of whole numbers": isinstance(value, list) and bool(value) and all(type(v) is int for v in value),
+        "a list of whole numbers from 0 on": isinstance(value, list) and bool(value) and all(type(v) is int and v >= 0 for v in value),
     }[wanted]
 
 
@@ -103,6 +103,9 @@ def _lists(grid: Grid) -> None:
         where = f"[grid] {name}" if name in grid.grid else name
         if not isinstance(values, list) or not values:
             raise SettingsError(f"{where} must be a list of values, found {values!r}; what doesn't vary belongs in [settings]")
+        odd = [v for v in values if not isinstance(v, str | int | float)]  # TOML knows dates and more
+        if odd:
+            raise SettingsError(f"{where} must list texts, numbers, true or false, found {odd[0]!r}")
         twice = [v for i, v in enumerate(values) if json.dumps(v) in map(json.dumps, values[:i])]
         if twice:
             raise SettingsError(f"{where} names {twice[0]!r} twice")

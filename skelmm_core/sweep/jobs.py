@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from skelmm_core import claims, manifest, settings
-from skelmm_core.experiment import SAMPLE, Experiment
+from skelmm_core.experiment import SAMPLE, Experiment, check_device
 from skelmm_core.sweep.folder import CLAIM, FORMAT, JOB, LOG, SUBMITTED, failure_of, read, result_of, write
 from skelmm_core.sweep.grid import Grid, label, resolved
 
@@ -66,6 +66,7 @@ class State(NamedTuple):
 
 def plan(grid: Grid) -> list[Job]:
     """Every job of a grid. Settings, protocols and data are tried first; what does not fit raises the error that the stage itself would."""
+    check_device(grid.device)  # which this machine need not have
     out = Path(grid.out).resolve()
     common = {"format": FORMAT, "data": grid.data if grid.data == SAMPLE else str(Path(grid.data).resolve()), "out": str(out),
               "preset": grid.preset, "device": grid.device, "smoke": grid.smoke, "notebooks": list(grid.notebooks)}  # fmt: skip

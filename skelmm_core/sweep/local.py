@@ -15,7 +15,7 @@ from contextlib import suppress
 from skelmm_core import claims, manifest
 from skelmm_core.stopping import Stopping
 from skelmm_core.sweep import worker
-from skelmm_core.sweep.folder import CLAIM, LOG, SUBMITTED, set_aside
+from skelmm_core.sweep.folder import CLAIM, LOG, SUBMITTED, read, set_aside
 from skelmm_core.sweep.jobs import Job, State, states
 
 PAUSE = 0.5  # seconds between looks
@@ -32,9 +32,10 @@ def devices(device: str) -> list[str]:
     return told or [str(i) for i in range(torch.cuda.device_count())]
 
 
-def run(jobs: Sequence[Job], device: str, count: int, say: Callable[[str], None]) -> None:
+def run(jobs: Sequence[Job], device: str, count: int, say: Callable[[str], None], queue: Mapping[str, str] | None = None) -> None:
     """Do the jobs that are waiting, `count` at a time (0: one per GPU, else one). What fails is told, and the others go on.
-    A job that a process of another host has, which may have ended, is told once, when there is nothing else to start.
+    A job that a process of another host has, which may have ended, is told once, when there is nothing else to start. Those that Slurm has
+    in its `queue` (see `jobs.states`), and what builds on them, are left to it.
 
     On SIGINT and SIGTERM running jobs end with a checkpoint, and the sweep with `KeyboardInterrupt` or `InterruptedWork`.
     """
@@ -45,6 +46,7 @@ def run(jobs: Sequence[Job], device: str, count: int, say: Callable[[str], None]
     running: dict[str, tuple[subprocess.Popen[bytes], int, Job]] = {}
     told_skipped: set[str] = set()
     told_away: set[str] = set()
+    own = _own(jobs, queue, say)
     with Stopping() as stopping:
         try:
             while not stopping.asked:
@@ -58,7 +60,7 @@ def run(jobs: Sequence[Job], device: str, count: int, say: Callable[[str], None]
                     if at[job.name].word == "skipped" and job.name not in told_skipped:
                         told_skipped.add(job.name)
                         say(f"skipped: {job.title}: {at[job.name].note}")
-                ready = [j for j in jobs if at[j.name].word == "waiting" and j.name not in running and _done(at, j.after)]
+                ready = [j for j in own if at[j.name].word == "waiting" and j.name not in running and _done(at, j.after)]
                 for job in ready[: len(free)]:
                     place = free.pop(0)
                     given = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads}
@@ -70,16 +72,29 @@ def run(jobs: Sequence[Job], device: str, count: int, say: Callable[[str], None]
                         (job.folder / SUBMITTED).unlink()
                     running[job.name] = worker.start(job.folder, given, apart=True), place, job
                     say(f"started: {job.title}" + (f" on GPU {given['CUDA_VISIBLE_DEVICES']}" if gpus else ""))
-                for job in jobs if free else ():
+                for job in own if free else ():
                     if at[job.name].word == "running" and job.name not in told_away and (line := _away(job)):
                         told_away.add(job.name)
                         say(line)
-                if not running and not any(state.word in ("waiting", "running") for state in at.values()):
+                if not running and not any(at[job.name].word in ("waiting", "running") for job in own):
                     return
                 time.sleep(PAUSE)
         finally:
             _stop([process for process, *_ in running.values()])
         stopping.end(f"the sweep stopped; {len(running)} jobs were running")
+
+
+def _own(jobs: Sequence[Job], queue: Mapping[str, str] | None, say: Callable[[str], None]) -> list[Job]:
+    """The jobs that Slurm does not have, nor one that they build on."""
+    at, others = states(jobs, queue), set()
+    for job in jobs:
+        number = (read(job.folder / SUBMITTED) or {}).get("id")
+        if at[job.name].word in ("queued", "running") and number in (queue or {}):
+            others.add(job.name)
+            say(f"left to Slurm, which has it as {at[job.name].note}: {job.title}")
+        elif job.after in others:
+            others.add(job.name)
+    return [job for job in jobs if job.name not in others]
 
 
 def told(job: Job, word: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -53,8 +52,18 @@ class Task:
 
 
 def _release(folder: Path) -> None:
-    """The claim of another machine is that of an earlier start of this very job, which Slurm has ended."""
+    """Remove the claim of a job that Slurm has ended: of an earlier start of this very job, or of one that is not in the queue any more.
+    That of anybody else, as of a sweep on another machine, stays."""
     path = folder / f"{CLAIM}.claim"
-    who = claims.holder(path)
-    if who and who.get("host") != socket.gethostname():
+    number = (claims.holder(path) or {}).get("slurm")
+    if number is not None and (number == os.environ.get("SLURM_JOB_ID") or not _queued(number)):
         path.unlink(missing_ok=True)
+
+
+def _queued(number: str) -> bool:
+    """Whether Slurm has a job of this number, or can't be asked."""
+    try:
+        done = subprocess.run(["squeue", "--noheader", "--format=%A", f"--jobs={number}"], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.SubprocessError):
+        return True
+    return bool(done.stdout.strip()) if done.returncode == 0 else "invalid job id" not in done.stderr.lower()
