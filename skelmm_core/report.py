@@ -64,7 +64,8 @@ def page(out: Path, found: Mapping[str, Mapping[str, Any]], manifest: Mapping[st
 
 
 def _data(found: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
-    for run in {json.dumps(m.get("run", {}), sort_keys=True): m.get("run", {}) for m in found.values()}.values():
+    runs = [{k: v for k, v in m.get("run", {}).items() if k != "manifest"} for m in found.values()]  # each notebook has one of its own
+    for run in {json.dumps(run, sort_keys=True): run for run in runs}.values():
         data = run.get("data", {})
         yield (
             f"<p>{html.text(data.get('title'))}: {html.text(data.get('clips'))} clips, protocol {html.text(data.get('protocol'))}; "
@@ -108,7 +109,7 @@ def _headlines(found: Mapping[str, Mapping[str, Any]], manifest: Mapping[str, An
             kinds = ["first"] * (not i) + ["yardstick"] * any(word in label for word in YARDSTICKS)
             rows.append(f'<tr class="{" ".join(kinds)}">{line}</tr>')
     head = '<tr><th>notebook</th><th>figure</th><th class="number">value</th><th class="number">seconds</th></tr>'
-    return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
+    return f'<div style="overflow-x: auto"><table><thead>{head}</thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def _notebook(out: Path, name: str, metrics: Mapping[str, Any]) -> Iterable[str]:

@@ -159,6 +159,12 @@ def test_two_bodies_are_told_apart_where_colours_tell_values(open_page, tmp_path
             page.locator("input[type=range]").fill(frame)
             drawn = [words for words, *_ in page.evaluate("window.words")]
             assert [words for words in drawn if words.startswith("body")] == bodies
+    places = []
+    for frame in range(6, 20):  # the numbers stand under the middle, however the limbs swing
+        page.evaluate("window.words = []")
+        page.locator("input[type=range]").fill(str(frame))
+        places.append([x for words, x, _ in page.evaluate("window.words") if words == "body 1"])
+    assert np.abs(np.diff(np.ravel(places))).max() < 12
     page.evaluate("window.words = []")
     choose(page, "show", "limbs")
     assert not [words for words, *_ in page.evaluate("window.words") if words.startswith("body")], "its limbs have colours of their own"

@@ -46,6 +46,17 @@ def test_the_first_click_plays_without_a_kernel(open_page, pictures, tmp_path):
     assert page.get_by_label("order", exact=True).locator("option").all_text_contents()[0] == "as in the file"
 
 
+def test_a_clip_that_is_chosen_by_key_is_played_by_keys(open_page, tmp_path):
+    page = open_page(drawing.browse(Many(20), held=4).save(tmp_path / "clips.html").as_uri())
+    page.locator(".row").first.focus()
+    page.keyboard.press("Enter")
+    page.locator("button.play").wait_for()
+    page.keyboard.press("ArrowRight")
+    assert float(page.locator(".stage output").text_content().split()[0]) > 0
+    page.locator(".row").nth(1).click()
+    assert page.evaluate("document.querySelector('[data-skelmm-clips]').shadowRoot.activeElement.className") != "card"
+
+
 def test_the_next_clip_has_what_was_chosen_for_the_last(open_page, tmp_path):
     """show, as, speed, trails, turn and zoom; without motion, all stand still at their ends."""
     address = drawing.browse(Many(20), held=4).save(tmp_path / "clips.html").as_uri()
@@ -107,4 +118,6 @@ def test_a_kernel_fetches_every_clip(lab, open_page, pictures):
     assert page.locator("button.play").text_content().endswith("pause")
     assert f"{row}: " in page.locator(".jp-OutputArea-output canvas").last.get_attribute("aria-label")
     assert page.locator(".row.far").count() == before - 1 == 36, "and is there from now on"
+    assert page.locator(f'.row[data-row="{row}"] b').text_content().startswith("▶ ")
+    assert page.locator(".count").text_content() == "40 of 40 clips match, 4 of them play here"
     page.screenshot(path=pictures / "clips_jupyterlab.png")

@@ -187,6 +187,8 @@ def test_a_lasso_counts_what_numpy_counts(open_page, pictures, tmp_path):
     lines = dict(zip(*(page.locator(f"ul .entry {tag}").all_text_contents() for tag in ("span", "i")), strict=True))
     assert {word: int(many) for word, many in lines.items()} == {w: (right[within] == w).sum() for w in ("correct", "wrong")}
     page.screenshot(path=pictures / "map_lasso.png", full_page=True)
+    choose(page, "map", "1")
+    assert page.locator(".found").first.is_hidden(), "on another map others lie there"
 
 
 def test_colours_legend_slider_and_view(open_page, pictures, tmp_path):

@@ -401,12 +401,28 @@ def test_map_panels_have_every_point_and_a_legend_outside():
     for axes, name in zip(figure.axes[:3], points, strict=True):
         drawn = np.concatenate([group.get_offsets() for group in axes.collections])
         assert sorted(map(tuple, drawn)) == sorted(map(tuple, points[name]))
-    classes, views = (part.legends[0] for part in figure.subfigs)
+    classes, views = (part.legends[0] for band in figure.subfigs for part in band.subfigs if part.legends)
     assert [text.get_text() for text in classes.get_texts()] == [f"action {i}" for i in range(30)]
     assert [text.get_text() for text in views.get_texts()] == ["view unknown", "view 0", "view 1", "view 2"]
     render(figure)
     assert classes.get_window_extent().x0 > max(axes.get_window_extent().x1 for axes in figure.axes[:4] if axes.axison)
     assert classes.get_window_extent().x1 <= figure.bbox.x1 + 1 and classes.get_window_extent().height <= figure.subfigs[0].bbox.height
+
+
+@pytest.mark.parametrize(("classes", "rows", "below"), [(17, 2, False), (60, 2, False), (120, 2, True)])
+def test_maps_of_many_classes_fit_a_notebook(classes, rows, below):
+    random = np.random.default_rng(0)
+    columns = {"class": np.arange(240) % classes, "subject": np.arange(240) % 10, "view": np.arange(240) % 3}
+    figure = drawing.map_panels({"teacher": random.normal(size=(240, 2))}, columns, [f"class with a long name {i}" for i in range(classes)])
+    assert figure.get_figwidth() <= 11.5 and len(figure.subfigs) == rows
+    legend, axes = figure.subfigs[0].subfigs[0].legends[0], figure.axes[0]
+    render(figure)
+    box, panel = legend.get_window_extent(), axes.get_window_extent()
+    assert (box.y1 < panel.y0) if below else (box.x0 > panel.x1)
+    assert panel.width > 0.3 * figure.bbox.width and box.x1 <= figure.bbox.x1 + 1
+    assert [a.get_title() for a in figure.axes if a.axison] == ["teacher, by class", "teacher, by subject", "teacher, by view"]
+    edges = [band.subfigs[0].axes[0].get_window_extent().x0 for band in figure.subfigs]
+    assert np.ptp(edges) < 40 or below, "rows begin under each other"
 
 
 def test_no_value_of_a_map_covers_the_others():

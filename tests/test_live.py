@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import sys
+import threading
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
@@ -165,10 +166,27 @@ def test_lines_are_shown_in_one_place(monkeypatch, capsys):
             print(f"line {number} <b>", file=sys.stderr)
         print("10 %\r20 %", end="", file=sys.stderr)
         raise DataError("told as ever")
-    assert len(shown) == 2, "at the first line, then not more often than every half second, and at the end"
+    assert len(shown) == 2, "at the first words, then not more often than every half second, and at the end"
     told = re.fullmatch(r"<div [^>]*><pre [^>]*>(.*)</pre></div>", shown[-1], re.DOTALL).group(1).split("\n")
     assert told == [*(f"line {number} &lt;b&gt;" for number in range(5, module.KEPT + 5)), "20 %"]
     assert capsys.readouterr().err == ""
+
+
+def test_the_newest_line_is_shown_though_nothing_comes_after_it(monkeypatch):
+    shown, seen = [], threading.Event()
+    module = importlib.import_module("skelmm_core.drawing.lines")
+
+    class Handle:
+        def update(self, what):
+            shown.append(what.data)
+            if "third" in what.data:
+                seen.set()
+
+    monkeypatch.setattr(module, "display", lambda what, display_id: Handle())
+    with drawing.lines() as out:
+        out.write("first\r\nsecond\n")
+        out.write("10 %\rthird")
+        assert seen.wait(30) and "first\nsecond\nthird<" in shown[-1]
 
 
 def test_without_a_reader_lines_go_to_stderr(monkeypatch, capsys):

@@ -369,13 +369,15 @@ def test_report_is_self_contained_and_escaped(tmp_path):
     metrics = {"run": run, "headline": {wicked: 71.24, "text": wicked, "none": None}, "signs_of_failure": [wicked], "more": [wicked]}
     (folder / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "02_train.ipynb").write_text("{}")
+    (tmp_path / "05_more").mkdir()  # of the same run, whose manifests differ
+    (tmp_path / "05_more" / "metrics.json").write_text(json.dumps({"run": run | {"manifest": "abc"}, "headline": {}}))
     notebooks = {"02_train": {"seconds": 3.21, "status": "done"}, "03_more": {"status": "failed", "message": wicked}}
     (tmp_path / "manifest.json").write_text(
         json.dumps({"command": wicked, "git": {"commit": "abc", "clean": False}, "notebooks": notebooks})
     )
     page = Page(report.build(tmp_path).read_text())
     assert page.open == [] and "script" not in {tag for tag, _ in page.tags}
-    assert page.text.count(wicked) >= 7
+    assert page.text.count(wicked) >= 7 and page.text.count("nobody performed") == 1
     for fact in ("71.2", "3.2", "Generated motion", "smoke run", "abc, with uncommitted changes", "80.7", "Signs of failure"):
         assert fact in page.text
     sources = [attrs["src"] for _, attrs in page.tags if "src" in attrs]

@@ -154,7 +154,7 @@ def split_balance(audit: Audit) -> Picture:
             share = 100 * counts[:, 0] / counts.sum(axis=1)
             jitter = 0.22 * (np.random.default_rng(0).random(len(share)) - 0.5)  # so that equal ones don't hide each other
             axes.plot(share, place + jitter, "o", color=palette.MODALITY["joint"], ms=4, alpha=0.6)
-            axes.plot([100 * part.train / (part.train + part.test)] * 2, [place - 0.3, place + 0.3], color="#111111", lw=2)
+            axes.plot([100 * part.train / (part.train + part.test)] * 2, [place - 0.3, place + 0.3], color="#111111", lw=1, zorder=1)
             words = f"{part.train} | {part.test}" + (f", {len(part.leaks)} LEAK" if part.leaks else "")
             axes.annotate(words, (1, place), (6, 0), axes.get_yaxis_transform(), "offset points", va="center", fontsize=8)
         axes.set_yticks(range(len(parts)), [_short(p.protocol) + (" (own)" if p.own else "") for p in parts])
@@ -163,7 +163,7 @@ def split_balance(audit: Audit) -> Picture:
         axes.grid(axis="x")
         handles = [
             Line2D([], [], marker="o", ls="", ms=4, color=palette.MODALITY["joint"], label="a class"),
-            Line2D([], [], color="#111111", lw=2, label="all clips; at the right: train | test"),
+            Line2D([], [], color="#111111", lw=1, label="all clips; at the right: train | test"),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
     return figure

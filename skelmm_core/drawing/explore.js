@@ -86,19 +86,25 @@ function clipList(host, data, id) {
       if (who.length) add(button, "div", { class: "who" }, who.join(", "));
       button.dataset.row = row;
       button.setAttribute("aria-pressed", row === chosen);
-      button.onclick = () => choose(row);
+      button.onclick = ({ detail }) => {
+        choose(row);
+        if (!detail) stage.querySelector("div")?.shadowRoot?.querySelector(".card").focus(); // by key: there it is played by keys
+      };
     }
     shown = Math.min(shown + STEP, rows.length);
     if (shown < rows.length) add(list, "button", { type: "button", class: "more" }, `${rows.length - shown} more`).onclick = more;
   }
   function filter() {
     rows = matching(data, asked());
-    const here = rows.filter((row) => data.numbers[row] in data.stored).length;
-    count.textContent = `${rows.length} of ${clips(many)} match` + (held < many ? `, ${here} of them play here` : "");
+    tell();
     list.textContent = "";
     list.scrollTop = shown = 0;
     if (rows.length) more();
     else add(list, "div", { class: "empty" }, "No clip matches all of these.");
+  }
+  function tell() {
+    const here = rows.filter((row) => data.numbers[row] in data.stored).length;
+    count.textContent = `${rows.length} of ${clips(many)} match` + (held < many ? `, ${here} of them play here` : "");
   }
   function choose(row) {
     chosen = row;
@@ -132,7 +138,11 @@ function clipList(host, data, id) {
     if (player.clips) {
       data.stored[number] = data.player.clips.push(player.clips[0]) - 1;
       data.notes[data.stored[number]] = player.notes[0];
-      for (const button of list.querySelectorAll(`[data-row="${row}"]`)) button.classList.remove("far");
+      for (const button of list.querySelectorAll(`.far[data-row="${row}"]`)) {
+        button.classList.remove("far");
+        button.firstChild.prepend("▶ ");
+      }
+      tell();
     }
     if (row !== chosen) return;
     if (player.clips) choose(row);

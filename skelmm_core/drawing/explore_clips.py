@@ -41,6 +41,8 @@ class Browser:
     """What `browse` gives: shows itself as the last line of a cell; `save` writes a page, `with_kernel` fetches clips."""
 
     def __init__(self, clips: Any, chosen: Sequence[int] | np.ndarray | None = None, held: int = HELD, title: str = ""):
+        if not hasattr(clips, "labels"):
+            raise SettingsError(f"expected clips that are open, as `open_clips(path)` gives them, found {clips!r}")
         count = len(clips.labels)
         if not count:
             raise DataError("nothing to look through: the file holds no clip")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import html
 import io
+import threading
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -18,28 +19,42 @@ BOX = "max-height: 15em; overflow: auto; display: flex; flex-direction: column-r
 
 
 class Lines(io.TextIOBase):
-    """A text file that shows its last lines. What follows a carriage return takes the place of the line so far, as in a terminal."""
+    """A text file that shows its last lines, the newest within `PAUSE`. What follows a carriage return takes the place of the line so far,
+    as in a terminal."""
 
     def __init__(self) -> None:
         self.rows: deque[str] = deque(maxlen=KEPT)
         self.rest = ""
         self.shown = 0.0
+        self.later: threading.Timer | None = None
+        self.lock = threading.RLock()
         self.handle: Any = display(HTML(""), display_id=True)
 
     def write(self, text: str) -> int:
-        *whole, self.rest = (self.rest + text).split("\n")
-        self.rows += [line.rpartition("\r")[2] for line in whole]
-        if whole and time.monotonic() - self.shown > PAUSE:
-            self.show()
+        with self.lock:
+            *whole, self.rest = (self.rest + text).replace("\r\n", "\n").split("\n")
+            self.rows += [_last(line) for line in whole]
+            if self.later is None:  # else what comes is shown with what has come
+                wait = self.shown + PAUSE - time.monotonic()
+                if wait <= 0:
+                    self.show()
+                else:
+                    self.later = threading.Timer(wait, self.show)
+                    self.later.daemon = True
+                    self.later.start()
         return len(text)
 
     def show(self) -> None:
-        last = self.rest.rpartition("\r")[2]
-        words = html.escape("\n".join([*self.rows, *([last] if last else [])]))
-        self.handle.update(
-            HTML(f'<div style="{BOX}"><pre role="log" style="margin: 0; white-space: pre-wrap; flex: none">{words}</pre></div>')
-        )
-        self.shown = time.monotonic()
+        with self.lock:
+            words = html.escape("\n".join([*self.rows, *([last] if (last := _last(self.rest)) else [])]))
+            style = "margin: 0; white-space: pre-wrap; flex: none"
+            self.handle.update(HTML(f'<div style="{BOX}"><pre role="log" style="{style}">{words}</pre></div>'))
+            self.shown, self.later = time.monotonic(), None
+
+
+def _last(line: str) -> str:
+    """What a terminal shows of a line with carriage returns."""
+    return next((part for part in reversed(line.split("\r")) if part), "")
 
 
 @contextlib.contextmanager
@@ -50,4 +65,6 @@ def lines() -> Iterator[Lines]:
         with contextlib.redirect_stderr(shown):
             yield shown
     finally:
+        if shown.later:
+            shown.later.cancel()
         shown.show()

@@ -226,6 +226,7 @@ function linkedMap(host, data, id) {
   function change() {
     const last = map().steps.length - 1, old = now;
     if (chosen >= 0 && map().near !== before) choose(chosen); // on another map others are near
+    if (corners) drop(); // and others lie in the lasso
     before = map().near;
     second.hidden = !last;
     slider.max = last;

@@ -83,6 +83,10 @@ class LinkedMap:
     def __init__(self, points, columns, clips, neighbours, names, class_names, units, title, nearest_in, held):
         self.maps = _maps(points)
         self.count = len(next(iter(self.maps[0][1].values())))
+        if clips is not None and not (isinstance(clips, tuple | list) and len(clips) == 2 and hasattr(clips[0], "labels")):
+            raise SettingsError(f"clips must be a pair (open clips, a number for each point), found {type(clips).__name__}")
+        if not isinstance(columns, Mapping):
+            raise SettingsError(f'columns must be values by name, such as {{"class": labels}}, found {type(columns).__name__}')
         self.clips, self.index = (None, None) if clips is None else (clips[0], np.asarray(clips[1]))
         for name, steps in self.maps:
             for step, place in steps.items():

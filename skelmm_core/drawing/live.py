@@ -68,12 +68,16 @@ class Live:
         self.watch.begin(loop, epoch)
         self.rows.clear()
         self.loop, self.drawn, self.took = loop, 0.0, 0.0
-        self.curves, self.status = widgets.HTML(), widgets.HTML()
+        self.curves, self.status, self.line = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.button = widgets.Button(description=BUTTON, icon="stop", tooltip="end after this step, with a checkpoint to go on from")
         self.button.on_click(self._stop)
         _answer_beside(self.button)
         self.status.value = self._told("the first epoch is on its way")
-        self.handle = display(widgets.VBox([self.button, self.status, self.curves]), display_id=True)
+        self.handle = display(widgets.VBox([self.button, self.status, self.line, self.curves]), display_id=True)
+
+    def step(self, told: str) -> None:
+        """A line within the epoch, in the place of the last, where it would go to stderr."""
+        self.line.value = f'<div style="line-height: 1.5; color: #777">{html.escape(told.removeprefix(f"{self.loop.title}: "))}</div>'
 
     def __call__(self, epoch: int, rows: Sequence[Mapping[str, float]]) -> None:
         self.rows = list(rows)
@@ -127,7 +131,7 @@ class Live:
         """The picture of the stage that was shown takes the widget's place, if any epoch was done."""
         if self.handle:
             self.handle.update(self._figure() if self.rows else Markdown("*No epoch was completed.*"))
-            for widget in (self.button, self.status, self.curves):
+            for widget in (self.button, self.status, self.line, self.curves):
                 widget.close()
         self.handle = self.loop = None
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import plotly.graph_objects as go
 from matplotlib.figure import SubFigure
 from matplotlib.lines import Line2D
 
-from skelmm_core.drawing import palette
+from skelmm_core.drawing import choices, palette
 from skelmm_core.drawing.canvas import Picture, picture
 from skelmm_core.errors import DataError
 
 # The symbols that plotly has in three dimensions, in the order of `palette.MARKERS`; open ones in the places of those that it hasn't.
 IN_SPACE = ("circle", "square", "circle-open", "diamond", "square-open", "cross", "x", "diamond-open")
+WIDEST, LINE = 11.0, 0.175  # inches of a figure that can be read at a notebook's width, where its maps leave a choice; of a legend's line
 LAYERS = 12  # in which the points of a map are drawn, each with points of all values; fewer where there are many values
 GROUPS = 240  # that points are drawn in at most, values times layers
 
@@ -37,25 +39,31 @@ def map_panels(
         title: heading.
 
     Raises:
-        DataError: nothing to draw, or lengths that differ.
+        DataError: nothing to draw, or lengths that differ. SettingsError: `columns` is no number from 1 on.
     """
     if not maps or not colourings:
         raise DataError(f"a map figure needs at least one map and one colouring, found {len(maps)} and {len(colourings)}")
     for name, points in maps.items():
         _check(points, colourings, name)
+    columns = int(choices.number("columns", columns, "1 panel or more", least=1))
     down = -(-len(maps) // columns)
     across = -(-len(maps) // down)  # rows as full as they can be
-    pairs = 2 if len(maps) == 1 else 1  # one map: two colourings stand side by side, so that all can be read at a notebook's width
     panel = {1: 3.6, 2: 3.6, 3: 3.0}.get(across, 2.5)  # inches
-    wide = [panel * across + _legend_width(kind, np.unique(v), class_names, panel * down) for kind, v in colourings.items()]
-    tall = panel * down + 0.35
+    blocks = [_Block(kind, np.asarray(values), class_names, panel * across, panel * down) for kind, values in colourings.items()]
+    rows = [[blocks[0]]]
+    for block in blocks[1:]:  # beside each other where there is room, so that all can be read at a notebook's width
+        beside = sum(other.width for other in rows[-1]) + block.width <= WIDEST
+        rows[-1].append(block) if beside else rows.append([block])
+    width, heights = max(sum(block.width for block in row) for row in rows), [max(block.height for block in row) for row in rows]
     with palette.style():
-        widths, rows = [max(wide[column::pairs]) for column in range(min(pairs, len(wide)))], -(-len(wide) // pairs)
-        figure = picture(sum(widths), tall * rows + 0.3)
-        parts = figure.subfigures(rows, len(widths), squeeze=False, width_ratios=widths).ravel()
-        for part, (kind, numbers) in zip(parts, colourings.items(), strict=False):  # the last place may stay empty
-            _block(part, maps, kind, np.asarray(numbers), across)
-            _legend(part, kind, np.unique(numbers), class_names, panel * down)
+        figure = picture(width, sum(heights) + 0.3)
+        bands = figure.subfigures(len(rows), 1, squeeze=False, height_ratios=heights).ravel()
+        for band, row in zip(bands, rows, strict=True):
+            widths = [block.width for block in row]
+            widths += [width - sum(widths)] * (width - sum(widths) > 0.1)  # what is left stays empty
+            for part, block in zip(band.subfigures(1, len(widths), squeeze=False, width_ratios=widths).ravel(), row, strict=False):
+                _panels(part, maps, block.kind, block.numbers, across)
+                block.legend(part)
         if title:
             figure.suptitle(title)
     return figure
@@ -140,18 +148,30 @@ def word(kind: str, number: int, class_names: Sequence[str]) -> str:
     return class_names[number] if kind == "class" and number < len(class_names) else f"{kind} {number}"
 
 
-def _legend_shape(kind: str, numbers: np.ndarray, class_names: Sequence[str], height: float) -> tuple[int, float]:
-    """Columns of a legend that fits into `height` inches, and the width of one column in inches."""
-    longest = max(len(word(kind, n, class_names)) for n in numbers)
-    return -(-len(numbers) // max(int(height / 0.175), 1)), 0.36 + 0.066 * longest
+class _Block:
+    """Room for all maps in one colouring, `width` and `height` in inches, with its legend on the right, or below where it is too wide."""
+
+    def __init__(self, kind: str, numbers: np.ndarray, class_names: Sequence[str], wide: float, high: float):
+        self.kind, self.numbers, self.found, self.class_names = kind, numbers, np.unique(numbers), class_names
+        column = 0.36 + 0.066 * max(len(word(kind, n, class_names)) for n in self.found)
+        self.columns = -(-len(self.found) // max(int(high / LINE), 1))
+        self.width, self.height, self.below = wide + self.columns * column + 0.2, high + 0.35, False
+        if self.width > WIDEST:
+            self.columns = max(1, int(WIDEST / column))
+            self.below, self.width = True, max(wide, min(self.columns, len(self.found)) * column + 0.2)
+            self.height += LINE * -(-len(self.found) // self.columns) + 0.3
+
+    def legend(self, part: SubFigure) -> None:
+        handles = [
+            Line2D([], [], ls="", marker=marker, color=colour, ms=5.5, mew=0, label=word(self.kind, number, self.class_names))
+            for number, (colour, marker, _) in styles(self.kind, self.found).items()
+        ]
+        spacing = {"handletextpad": 0.2, "columnspacing": 0.8, "labelspacing": 0.3}
+        place: Literal["outside lower center", "outside right center"] = "outside lower center" if self.below else "outside right center"
+        part.legend(handles=handles, loc=place, ncols=self.columns, title=self.kind, fontsize=8, **spacing)
 
 
-def _legend_width(kind: str, numbers: np.ndarray, class_names: Sequence[str], height: float) -> float:
-    columns, width = _legend_shape(kind, numbers, class_names, height)
-    return columns * width + 0.2
-
-
-def _block(part: SubFigure, maps: Mapping[str, np.ndarray], kind: str, numbers: np.ndarray, across: int) -> None:
+def _panels(part: SubFigure, maps: Mapping[str, np.ndarray], kind: str, numbers: np.ndarray, across: int) -> None:
     """All maps in one colouring."""
     look = styles(kind, np.unique(numbers))
     panels = part.subplots(-(-len(maps) // across), across, squeeze=False).ravel()
@@ -166,12 +186,3 @@ def _block(part: SubFigure, maps: Mapping[str, np.ndarray], kind: str, numbers: 
         axes.spines[:].set(visible=True, color="#CCCCCC")
     for axes in panels[len(maps) :]:
         axes.set_axis_off()
-
-
-def _legend(part: SubFigure, kind: str, found: np.ndarray, class_names: Sequence[str], height: float) -> None:
-    handles = []
-    for number, (colour, marker, _) in styles(kind, found).items():
-        handles.append(Line2D([], [], ls="", marker=marker, color=colour, ms=5.5, mew=0, label=word(kind, number, class_names)))
-    columns, _ = _legend_shape(kind, found, class_names, height)
-    spacing = {"handletextpad": 0.2, "columnspacing": 0.8, "labelspacing": 0.3}
-    part.legend(handles=handles, loc="outside right center", ncols=columns, title=kind, fontsize=8, **spacing)

@@ -339,7 +339,6 @@ function play(host, data, kept = {}) {
     const parts = [], memory = Math.round(+trails.value * clip.rate), big = Math.min(1.4, Math.max(0.75, wide / 330));
     for (let m = 0; m < clip.bodies; m++) {
       const base = (m * frames + t) * count, tones = (style ? data.colours.faint : data.colours.bodies)[clip.numbers[m]];
-      let lowest = null; // on the canvas
       if (memory)
         for (const joint of clip.ends)
           for (let before = Math.max(1, t - memory + 1); before <= t; before++) {
@@ -352,15 +351,17 @@ function play(host, data, kept = {}) {
       for (let v = 0; v < count; v++) {
         if (isNaN(points[3 * (base + v)])) continue;
         const tone = coloured ? shade(style.colour, arrows.size[base + v] / style.top) : tones[sides[v]], b = from(points, base + v);
-        if (!lowest || b[1] > lowest[1]) lowest = b;
         const thin = style && !coloured;
         parts.push([b[2] - 0.01, () => disc(b, (coloured ? 4 : thin ? 2 : 3) * big, tone)]);
         if (bone[v] === v || isNaN(points[3 * (base + bone[v])])) continue;
         const a = from(points, base + bone[v]);
         parts.push([(a[2] + b[2]) / 2, () => line(a, b, tone, (thin ? 2 : 3.6) * big)]);
       }
-      if (style && clip.bodies > 1 && lowest) // colours tell values here, not bodies
-        parts.push([-Infinity, () => write(`body ${clip.numbers[m] + 1}`, lowest[0], lowest[1] + 13, "#555", "", "center", 10)]);
+      const middle = 3 * (base + clip.centre);
+      if (style && clip.bodies > 1 && !isNaN(points[middle])) { // colours tell values here, not bodies
+        const foot = see(points[middle], flat ? clip.box[1][0] : clip.floor, points[middle + 2]);
+        parts.push([-Infinity, () => write(`body ${clip.numbers[m] + 1}`, foot[0], foot[1] + 13, "#555", "", "center", 10)]);
+      }
     }
     parts.sort((one, other) => other[0] - one[0]).forEach((part) => part[1]());
     if (style && !coloured)

@@ -126,7 +126,9 @@ def choose(count: int, body: str) -> list[int]:
 
 def guessed(shape: tuple[int, ...]) -> Skeleton:
     """The only known skeleton with as many joints as a clip of this shape has; `SettingsError` where there is none, or more than one."""
-    fits = [s for s in skeletons.SKELETONS.values() if len(shape) == 4 and len(s) == shape[2]]
+    if len(shape) != 4 or shape[-1] != 3:
+        raise DataError(f"a clip to draw must be (bodies, frames, joints, 3), found {shape}; of one body it is joints[None]")
+    fits = [s for s in skeletons.SKELETONS.values() if len(s) == shape[2]]
     if len(fits) != 1:
         known = ", ".join(f"{s.name} ({len(s)} joints)" for s in skeletons.SKELETONS.values())
         raise SettingsError(f"no skeleton given, and {len(fits)} of the known ones fit a clip of shape {shape}; name one: {known}")

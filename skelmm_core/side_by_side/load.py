@@ -107,14 +107,19 @@ def find(run: str | Path) -> tuple[Path, dict[str, Any], int]:
         raise DataError(f"'{run}' holds no stage{'' if run.is_dir() else ' (there is no such folder)'}; {ADVICE}")
     last = max((told["stage"] for _, told in found), key=list(ROLES).index)
     same = [(folder, told) for folder, told in found if told["stage"] == last]
-    grid = _only_of_the_grid(run)
+    grid, asked = _only_of_the_grid(run), [own.get("settings"), *_settings_of_notebooks(run)]
 
     def rank(one: tuple[Path, dict[str, Any]]) -> tuple[Any, ...]:
         folder, told = one
-        return not told.get("changes"), told["settings"] == own.get("settings"), folder.name not in grid, told["written"], folder.name
+        return not told.get("changes"), told["settings"] in asked, folder.name not in grid, told["written"], folder.name
 
     folder, told = max(same, key=rank)
     return folder, told, len(same) - 1
+
+
+def _settings_of_notebooks(run: Path) -> list[Any]:
+    """The settings that a run's notebooks were given: of the cells of a grid they are the recipe's, which nothing was turned in."""
+    return [told.get("settings") for path in sorted(run.glob(f"*/{manifest.NAME}")) if (told := _manifest(path.parent))]
 
 
 def _only_of_the_grid(run: Path) -> set[str]:

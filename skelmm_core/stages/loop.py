@@ -154,7 +154,7 @@ class Loop:
         done = at.epoch * per_epoch + len(at.steps)
         bar = tqdm(total=(stop - self.start) * per_epoch, initial=done - self.start * per_epoch, desc=self.title, unit="step",
                    mininterval=1, disable=None if first else True)  # fmt: skip
-        progress = Progress(self.title, bar, per_epoch, done, stop, self.epochs)
+        progress = Progress(self.title, bar, per_epoch, done, stop, self.epochs, getattr(self.on_epoch, "step", None))
         begin = getattr(self.on_epoch, "begin", None)
         if first and begin:
             begin(self, at.epoch)
