@@ -92,6 +92,10 @@ def test_what_was_trained_for_the_grid_alone_is_not_the_run(runs, tmp_path):
     for name in (cell.name, stage.name):  # the run's own recipe is a cell, too
         (out / "ablations" / f"cell-{name}.json").write_text(json.dumps({"folder": name}))
     (out / "ablations" / "cell-torn.json").write_text("{")
+    (out / "06_ablations").mkdir()
+    (out / "06_ablations" / manifest.NAME).write_text(json.dumps({"settings": told["settings"]}))
+    assert load.find(out)[0] == stage, "what notebook 06 was given, nothing turned"
+    (out / "06_ablations" / manifest.NAME).unlink()
     (out / "04_distillation").mkdir()
     (out / "04_distillation" / "metrics.json").write_text(json.dumps({"student": stage.name}))
     assert load.find(out)[0] == stage and load.find(out)[2] == 1

@@ -95,8 +95,8 @@ def load(run: str | Path, name: str = "", device: str = "auto") -> Loaded:
 def find(run: str | Path) -> tuple[Path, dict[str, Any], int]:
     """Folder and manifest of the stage that stands for a run, and how many others of that kind lie beside it.
 
-    A student comes before a teacher; of several, one with the run's own settings, else one that was not trained for the grid of ablations
-    alone, else the one begun last.
+    A student comes before a teacher; of several, one with the settings of the run or of its notebooks, else one that was not trained for
+    the grid of ablations alone, else the one begun last.
     """
     run = Path(run)
     own = _manifest(run)
