@@ -118,7 +118,7 @@ def test_a_good_file():
         (json.dumps(GOOD).replace(str(BODY[0][0][0]), "1" * 5000), "not JSON that can be read"),
         (json.dumps(GOOD)[:-1] + ', "label": 7}', "the field 'label' stands twice"),
         ("[" * 100_000, "nested too deeply"),
-        ('{"a":' * 5_000, "nested too deeply"),
+        ('{"a":' * 100_000, "nested too deeply"),
         ("[1, 2]", "must be a JSON table, found a list of 2"),
         ("", "not JSON that can be read"),
         ("\x00" * 100, "not JSON that can be read"),
