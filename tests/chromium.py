@@ -117,13 +117,17 @@ def second(page, player: int = 0) -> float:
     return float(page.locator("output").nth(player).text_content().split()[0])
 
 
-def run_cells(lab, open_page, name: str, cells: list[str], viewport: dict):
-    """A page of JupyterLab with a notebook of these cells, all of which are run; they find the package and these tests."""
-    folder, address = lab
-    cells = [f"import sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}", *cells]
+def book(cells) -> nbformat.NotebookNode:
+    """A notebook of these cells, which find the package and these tests."""
+    found = [f"import sys\nsys.path[:0] = {[str(ROOT), str(ROOT / 'tests')]}", *cells]
     kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells], metadata={"kernelspec": kernel})
-    nbformat.write(book, folder / f"{name}.ipynb")
+    return nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in found], metadata={"kernelspec": kernel})
+
+
+def run_cells(lab, open_page, name: str, cells: list[str], viewport: dict):
+    """A page of JupyterLab with a `book` of these cells, all of which are run."""
+    folder, address = lab
+    nbformat.write(book(cells), folder / f"{name}.ipynb")
     page = open_page(address(f"{name}.ipynb"), offline=False, console=False, viewport=viewport)
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
     page.get_by_text("| Idle").wait_for(timeout=60_000)

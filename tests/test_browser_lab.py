@@ -8,7 +8,7 @@ import sys
 import nbformat
 import numpy as np
 import pytest
-from chromium import ROOT, choose, second
+from chromium import book, choose, second
 from test_drawing import clip
 
 from skelmm_core import drawing
@@ -21,16 +21,9 @@ CELLS = (
 )
 
 
-def book() -> nbformat.NotebookNode:
-    cells = [nbformat.v4.new_code_cell(f"import sys\nsys.path.insert(0, {str(ROOT)!r})")]
-    cells += [nbformat.v4.new_code_cell(text) for text in CELLS]
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-
-
 def test_it_plays_in_jupyterlab_and_in_exported_html(lab, open_page, pictures):
     folder, address = lab
-    nbformat.write(book(), folder / "player.ipynb")
+    nbformat.write(book(CELLS), folder / "player.ipynb")
     page = open_page(address("player.ipynb"), offline=False, console=False, viewport={"width": 1200, "height": 1000})
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
     page.get_by_text("| Idle").wait_for(timeout=60_000)
@@ -86,7 +79,7 @@ def test_it_plays_in_jupyterlab_and_in_exported_html(lab, open_page, pictures):
 
 def test_a_notebook_that_is_not_trusted_shows_the_film_strip(lab, open_page, pictures):
     folder, address = lab
-    foreign = book()
+    foreign = book(CELLS)
     bundle = drawing.show(clip(), "ntu25", "motion", titles="wave")._repr_mimebundle_()
     foreign.cells[2].outputs = [nbformat.v4.new_output("execute_result", bundle, execution_count=1)]
     nbformat.write(foreign, folder / "foreign.ipynb")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from chromium import ROOT
+from chromium import book
 
 from skelmm_core import checkpoints, watching
 
@@ -23,13 +23,6 @@ CELLS = (
 )
 
 
-def book() -> nbformat.NotebookNode:
-    cells = [nbformat.v4.new_code_cell(f"import sys\nsys.path.insert(0, {str(ROOT)!r})")]
-    cells += [nbformat.v4.new_code_cell(text) for text in CELLS]
-    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
-    return nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": kernel})
-
-
 def done(folder: Path) -> int:
     """Steps in the checkpoint."""
     (last,) = folder.glob("run/stages/*/last.pt")
@@ -39,7 +32,7 @@ def done(folder: Path) -> int:
 
 def test_curves_follow_and_the_button_stops_and_keeps(lab, open_page, pictures):  # noqa: F811
     folder, address = lab
-    nbformat.write(book(), folder / "live.ipynb")
+    nbformat.write(book(CELLS), folder / "live.ipynb")
     page = open_page(address("live.ipynb"), offline=False, console=False, viewport={"width": 1300, "height": 1300})
     page.locator(".jp-Notebook .jp-CodeCell").first.wait_for(timeout=60_000)
     page.get_by_text("| Idle").wait_for(timeout=60_000)
