@@ -199,9 +199,16 @@ class Session:
         """A block of long work: what it writes to stderr is shown in one place where somebody looks on, else it is written as it comes."""
         return drawing.lines() if interactive() else nullcontext()
 
-    def live(self, figure: Any) -> None:
-        """Show a plotly figure that stays alive in the saved notebook."""
+    def live(self, figure: Any, name: str) -> None:
+        """Show a plotly figure that stays alive in the saved notebook, and save it as the page ``<name>.html``, which needs no network.
+
+        The notebook holds no plotly.js (4.7 MB): JupyterLab has its own, and the HTML that nbconvert makes loads it.
+        """
+        path = self.folder / f"{name}.html"
+        with replacing(path) as file:
+            file.write(figure.to_html(include_plotlyjs=True).encode())
         figure.show(renderer=RENDERER)
+        self.say(f"The same as a page by itself, which needs no network: `{path}`.")
 
     def explore(self, clips: Clips, **options: Any) -> None:
         """`drawing.explore` where somebody looks on; else the player without its dropdowns, which a saved notebook would not hold."""

@@ -425,6 +425,20 @@ def test_maps_of_many_classes_fit_a_notebook(classes, rows, below):
     assert np.ptp(edges) < 40 or below, "rows begin under each other"
 
 
+def test_what_is_no_map_is_told():
+    points, kinds = np.zeros((3, 2)), {"class": np.array([0, 1, 1])}
+    lost = np.array([[0, 1], [np.nan, 0], [np.inf, 2]])
+    for draw, place in ((drawing.map_panels, {"fused": lost}), (drawing.map_space, np.pad(lost, ((0, 0), (0, 1))))):
+        with pytest.raises(DataError, match=r"has 2 of 3 points that are nowhere, first number 1: \[nan"):
+            draw(place, kinds)
+    for numbers in (np.array([0.5, 1, 2]), ["a", "b", "c"]):
+        with pytest.raises(DataError, match="the colouring 'view' must be whole numbers, -1 where unknown; found"):
+            drawing.map_panels({"fused": points}, {"view": numbers})
+    for columns in (0, 1.5, True):
+        with pytest.raises(SettingsError, match="columns must be 1 panel or more, a whole number; found"):
+            drawing.map_panels({"fused": points}, kinds, columns=columns)
+
+
 def test_no_value_of_a_map_covers_the_others():
     points, views = np.random.default_rng(0).normal(size=(600, 2)).round(3), np.repeat([1, 2, 3], 200)
     view = {tuple(point): number for point, number in zip(points.astype(np.float32), views, strict=True)}

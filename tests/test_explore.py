@@ -107,8 +107,8 @@ def test_chosen_clips_and_what_can_not_be():
     for chosen in ([30], [-1], [], [0.5]):
         with pytest.raises(SettingsError, match="chosen must be numbers of clips, 0 to 29"):
             drawing.browse(Many(30), chosen=chosen)
-    for held in (0, "x", np.inf):
-        with pytest.raises(SettingsError, match="held must be 1 clip or more, found"):
+    for held in (0, "x", 2.5, np.inf):
+        with pytest.raises(SettingsError, match="held must be 1 clip or more, a whole number; found"):
             drawing.browse(Many(30), held=held)
     for clip, body, words in (("a", "both", "clip must be 0 to 29"), (0, 3, "body must be one of both, first, second; found 3")):
         with pytest.raises(SettingsError, match=words):

@@ -19,6 +19,13 @@ def number(name: str, value: Any, expected: str, least: float = -math.inf, most:
     raise SettingsError(f"{name} must be {expected}, found {value!r}")
 
 
+def whole(name: str, value: Any, expected: str, least: int) -> int:
+    """`value` as a whole number from `least` on; else `SettingsError` with what was `expected`."""
+    if isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least:
+        return int(value)
+    raise SettingsError(f"{name} must be {expected}, a whole number; found {value!r}")
+
+
 def place(name: str, value: Any, count: int, of: str) -> int:
     """`value` as a whole number below `count`; else `SettingsError`."""
     if isinstance(value, Integral) and not isinstance(value, bool) and 0 <= int(value) < count:

@@ -50,7 +50,7 @@ class Browser:
             chosen = np.unique(np.asarray(chosen))
             if not chosen.size or chosen.dtype.kind not in "iu" or not 0 <= chosen[0] <= chosen[-1] < count:
                 raise SettingsError(f"chosen must be numbers of clips, 0 to {count - 1}, at least one; found {chosen.tolist()[:5]}")
-        held = int(choices.number("held", held, "1 clip or more", least=1))
+        held = choices.whole("held", held, "1 clip or more", 1)
         self.clips, self.title = clips, title or getattr(clips, "title", "")
         self.listed = np.arange(count) if chosen is None else chosen
         self.names = [" ".join(clips.names[int(i)].split()) for i in self.listed]

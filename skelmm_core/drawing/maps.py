@@ -39,13 +39,14 @@ def map_panels(
         title: heading.
 
     Raises:
-        DataError: nothing to draw, or lengths that differ. SettingsError: `columns` is no number from 1 on.
+        DataError: nothing to draw, lengths that differ, places that aren't finite, or values that are no whole numbers.
+        SettingsError: `columns` is no whole number from 1 on.
     """
     if not maps or not colourings:
         raise DataError(f"a map figure needs at least one map and one colouring, found {len(maps)} and {len(colourings)}")
     for name, points in maps.items():
         _check(points, colourings, name)
-    columns = int(choices.number("columns", columns, "1 panel or more", least=1))
+    columns = choices.whole("columns", columns, "1 panel or more", 1)
     down = -(-len(maps) // columns)
     across = -(-len(maps) // down)  # rows as full as they can be
     panel = {1: 3.6, 2: 3.6, 3: 3.0}.get(across, 2.5)  # inches
@@ -88,6 +89,8 @@ def map_space(
         names: N names of clips.
         colour: the colouring that sets the colours.
         title: heading.
+
+    Raises `DataError` as `map_panels`, and where `colour` is none of the colourings.
     """
     _check(points, colourings, "map", 3)
     if colour not in colourings:
@@ -117,9 +120,15 @@ def map_space(
 def _check(points: np.ndarray, colourings: Mapping[str, np.ndarray], name: str, axes: int = 2) -> None:
     if np.ndim(points) != 2 or np.shape(points)[1] != axes:
         raise DataError(f"map '{name}' must be (N, {axes}), found {np.shape(points)}")
+    lost = np.flatnonzero(~np.isfinite(np.asarray(points, np.float64)).all(axis=1))
+    if len(lost):
+        first = f"first number {lost[0]}: {np.asarray(points)[lost[0]]}"
+        raise DataError(f"map '{name}' has {len(lost)} of {len(points)} points that are nowhere, {first}")
     for kind, numbers in colourings.items():
         if len(numbers) != len(points):
             raise DataError(f"map '{name}' has {len(points)} points, the colouring '{kind}' {len(numbers)} values")
+        if len(numbers) and np.asarray(numbers).dtype.kind not in "iu":
+            raise DataError(f"the colouring '{kind}' must be whole numbers, -1 where unknown; found {np.asarray(numbers).dtype}")
 
 
 def _mixed(numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
