@@ -19,6 +19,7 @@ from skelmm_core import modalities
 from skelmm_core.dropout import dropout
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.norm import Norm1d, Norm2d
+from skelmm_core.readout import WHOLE, Readout, pooled
 from skelmm_core.skeletons import Skeleton
 from skelmm_core.temporal import TemporalConv
 
@@ -134,8 +135,8 @@ class Encoder(nn.Module):
         feature = self.feature(x)
         return feature, self.head(feature)
 
-    def feature(self, x: Tensor, segments: int = 1) -> Tensor:
-        """(N, C, T, V, M) -> (N, features), the mean over frames, joints and bodies; of several segments see `pooled`.
+    def feature(self, x: Tensor, read: Readout = WHOLE) -> Tensor:
+        """(N, C, T, V, M) -> (N, features), the mean over frames, joints and bodies; of parts of them see `Readout`.
 
         With ``bodies="present"`` a body is there where this very modality is not all zeros: a second person who stands perfectly still is
         there in joint, bone and rotation axis, and absent from the three of change. What is not a number is there, so that it is noticed.
@@ -148,37 +149,22 @@ class Encoder(nn.Module):
             )
         x = x.permute(0, 4, 2, 3, 1).reshape(n * m, t, v, c)  # (B, T, V, C)
         if self.shape.bodies == "all" or m == 1:
-            return self._encode(x, segments).view(n, m, -1).mean(dim=1)
+            return self._encode(x, read).view(n, m, -1).mean(dim=1)
         present = (x != 0).flatten(1).any(dim=1)  # (B,)
         present.view(n, m)[:, 0] = True  # a clip always has a first body, however still
         rows = present.nonzero().squeeze(1)
-        feature = self._encode(x[rows], segments)
+        feature = self._encode(x[rows], read)
         total = torch.zeros(n, feature.shape[1], dtype=feature.dtype, device=feature.device).index_add(0, rows // m, feature)
         return total / present.view(n, m).sum(dim=1, keepdim=True)
 
-    def _encode(self, x: Tensor, segments: int) -> Tensor:
+    def _encode(self, x: Tensor, read: Readout) -> Tensor:
         b, t, v, c = x.shape
         x = self.input_norm(x.reshape(b * t, v * c)).view(b, t, v, c)
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
         for block in self.blocks:
             x = block(x, self.adjacency)
-        return pooled(x, segments)
-
-
-def pooled(x: Tensor, segments: int = 1) -> Tensor:
-    """(B, T, V, C) -> (B, C), the mean over frames and joints, in float32 at least.
-
-    With several segments, (B, (1 + segments) * C): behind it the mean over each of so many parts of the time, as equal as frames allow.
-    Raises `DataError` for more segments than frames.
-    """
-    kind = torch.promote_types(x.dtype, torch.float32)
-    whole = x.mean(dim=(1, 2), dtype=kind)
-    if segments == 1:
-        return whole
-    if segments > x.shape[1]:
-        raise DataError(f"a clip has {x.shape[1]} frames behind the encoder's strides, too few for segments={segments}; raise frames")
-    return torch.cat([whole, *(part.mean(dim=(1, 2), dtype=kind) for part in torch.tensor_split(x, segments, dim=1))], dim=1)
+        return pooled(x, read, self.skeleton)
 
 
 def initialise(module: nn.Module, scheme: str, generator: torch.Generator) -> None:
@@ -227,6 +213,6 @@ class Branches(nn.ModuleDict):
         return torch.stack([f for f, _ in pairs]), torch.stack([e for _, e in pairs])
 
     @torch.no_grad()
-    def features(self, inputs: dict[str, Tensor], segments: int = 1) -> dict[str, Tensor]:
-        """Features only, without gradient: name -> (N, F); of several segments see `pooled`."""
-        return {name: encoder.feature(modalities.join(inputs, name), segments) for name, encoder in self.items()}
+    def features(self, inputs: dict[str, Tensor], read: Readout = WHOLE) -> dict[str, Tensor]:
+        """Features only, without gradient: name -> (N, F)."""
+        return {name: encoder.feature(modalities.join(inputs, name), read) for name, encoder in self.items()}

@@ -35,6 +35,7 @@ from skelmm_core.evaluation.views import Viewed
 from skelmm_core.evaluation.whitening import whitened
 from skelmm_core.files import replacing
 from skelmm_core.launch import launched
+from skelmm_core.readout import WHOLE, Readout
 from skelmm_core.settings import Distill
 from skelmm_core.stages.contrast import Contrast, encoders, shape_of, take_over
 from skelmm_core.stages.distill import Distillation
@@ -191,15 +192,17 @@ class Experiment:
         return encoders(s, self.train.skeleton, names, "query", shape_of(s)).to(self.fabric.device)
 
     def features(self, branches: Branches) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Frozen features of train and test clips in float32, name -> (N, F) on the CPU, read out as `segments` and `whiten` say.
+        """Frozen features of train and test clips in float32, name -> (N, F) on the CPU, read out as `segments`, `regions` and `whiten`
+        say; for neighbours alone they are whitened later (`evaluation.whitening.for_neighbours`).
 
         Those of the training clips have `probe_views` augmented versions with them (`evaluation.views`)."""
-        return whitened(self.labelled(branches), self.extracted(branches, self.test, self.settings.segments), self.settings.whiten)
+        s = self.settings
+        return whitened(self.labelled(branches), self.extracted(branches, self.test, s.readout), s.whiten if s.whiten_for == "all" else 0)
 
     def labelled(self, branches: Branches) -> dict[str, torch.Tensor]:
         """Frozen features of the training clips before whitening, and of their `probe_views` augmented versions with them."""
         s, train = self.settings, self.train
-        own = self.extracted(branches, train, s.segments)
+        own = self.extracted(branches, train, s.readout)
         if not s.probe_views:
             return own
         augment = s.augmentation(train.skeleton)
@@ -208,18 +211,18 @@ class Experiment:
             rng = batches.generator(train.joints.device, s.seed, zlib.crc32(b"probe view"), number)
             with memory.enough(f"versions of {len(train)} training clips on {train.joints.device}", "set probe_views=0, or lower frames"):
                 joints, frames = augment(train.joints, train.frames, rng)
-            views.append(self.extracted(branches, dataclasses.replace(train, joints=joints, frames=frames), s.segments))
+            views.append(self.extracted(branches, dataclasses.replace(train, joints=joints, frames=frames), s.readout))
         return Viewed(own, views)
 
     def embeddings(self, branches: Branches) -> dict[str, torch.Tensor]:
         """What the projection heads make of the test clips, name -> (N, D) on the CPU."""
         return features.embeddings(branches, self.extracted(branches, self.test))
 
-    def extracted(self, branches: Branches, part: Batches, segments: int = 1) -> dict[str, torch.Tensor]:
+    def extracted(self, branches: Branches, part: Batches, read: Readout = WHOLE) -> dict[str, torch.Tensor]:
         """Frozen features of some clips as `features.extract` gives them, on the CPU."""
         device = self.fabric.device
         with memory.enough(f"features of {len(part)} clips on {device}", f"lower frames{' or use device=cpu' * (device.type != 'cpu')}"):
-            found = features.extract(branches.to(device), part, self.settings.unit_axis, segments=segments)
+            found = features.extract(branches.to(device), part, self.settings.unit_axis, read=read)
             return {name: f.float().cpu() for name, f in found.items()}
 
     def score(

@@ -132,9 +132,10 @@ def load_all(path: str | Path) -> tuple[Branches, dict[str, Any], Classifiers | 
     told = about.read(metadata, path, ("shape", "head_width"))
     classes = told.entries.get("classes") or []
     names = modalities.check_streams(told.entries["modalities"])
-    parts = told.settings.segments
     shape, width = EncoderShape(**told.entries["shape"]), told.entries["head_width"]
-    heads = _heads(state, (len(names), shape.features * (1 + parts * (parts > 1)), len(classes)), path) if classes else None
+    heads = (
+        _heads(state, (len(names), shape.features * told.settings.readout.parts(told.skeleton), len(classes)), path) if classes else None
+    )
     with torch.device("meta"):  # sizes without memory
         branches = Branches({name: Encoder(told.skeleton, shape, 3 * len(name.split("+")), head_width=width) for name in names})
     _check_types(branches.state_dict(), state, path)

@@ -23,11 +23,12 @@ NAME = "manifest.json"
 PACKAGE = Path(skelmm_core.__file__).resolve().parent
 ROOT = PACKAGE.parent  # of the repository, when the package runs from one
 TRAINING = (
-    "skeletons/*.py", "preparation.py", "image.py", "augmentation.py", "batches.py", "modalities.py", "encoder.py", "temporal.py",
-    "norm.py", "dropout.py", "queues.py", "losses.py", "partition.py", "distillation.py", "frozen.py", "processes.py", "stages/*.py",
+    "skeletons/*.py", "preparation.py", "image.py", "augmentation.py", "batches.py", "modalities.py", "encoder.py", "readout.py",
+    "temporal.py", "norm.py", "dropout.py", "queues.py", "losses.py", "partition.py", "distillation.py", "frozen.py", "processes.py",
+    "stages/*.py",
 )  # fmt: skip
 EVALUATION = tuple(f"evaluation/{name}.py" for name in (
-    "features", "linear", "knn", "metrics", "retrieval", "finetuning", "semi", "fewshot", "fusion", "views", "whitening", "scores",
+    "features", "linear", "ridge", "knn", "metrics", "retrieval", "finetuning", "semi", "fewshot", "fusion", "views", "whitening", "scores",
     "damage",
 )) + ("comparison/parts.py", "comparison/robustness.py", "comparison/subjects.py")  # fmt: skip
 CODE = ("skelmm_core", "notebooks", "benchmarks", "pyproject.toml", "constraints.txt")  # what a commit must hold to be the one that ran

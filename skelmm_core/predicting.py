@@ -23,6 +23,7 @@ from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.evaluation.features import extract, stacked
 from skelmm_core.evaluation.linear import Classifiers, logits_of
+from skelmm_core.readout import WHOLE
 from skelmm_core.recordings import FARTHEST
 from skelmm_core.skeletons import Skeleton
 
@@ -105,7 +106,7 @@ def of_branches(branches: Branches, classifiers: Classifiers, classes: Sequence[
     encoder = next(iter(branches.values()))
     skeleton = encoder.skeleton
     room = bodies if encoder.shape.bodies == "all" else 2  # where empty bodies never enter, more room changes nothing
-    if skeleton.dimensions == 3 and s.segments == 1:
+    if skeleton.dimensions == 3 and s.readout == WHOLE:
         model = frozen.freeze(branches, s, room, classifiers)
         return Model(lambda x: model(x)[1], skeleton, classes, room, s, data or {}, name)
     branches = branches.cpu().eval()
@@ -113,13 +114,13 @@ def of_branches(branches: Branches, classifiers: Classifiers, classes: Sequence[
 
 
 def eager(x: Tensor, branches: Branches, classifiers: Classifiers, bodies: int, s: settings.Distill) -> Tensor:
-    """As evaluation computes it, for joints in an image and features of several segments: (N, M, T, V, 3) -> (N, C)."""
+    """As evaluation computes it, for joints in an image and features of several parts of a clip: (N, M, T, V, 3) -> (N, C)."""
     n, m, t, v, _ = x.shape
     starts, lengths, counts = torch.arange(n) * m * t, torch.full((n,), t), torch.full((n,), m)
     skeleton = next(iter(branches.values())).skeleton
     joints, lengths = batches.prepared(x.reshape(-1, v, 3), starts, lengths, counts, skeleton, s.frames, bodies, s.view, s.smooth, s.trim)
     features = extract(branches, Batches(joints, lengths, torch.zeros_like(lengths), torch.arange(n), skeleton), s.unit_axis,
-                       segments=s.segments)  # fmt: skip
+                       read=s.readout)  # fmt: skip
     return logits_of(stacked(features), *classifiers).mean(dim=0)
 
 

@@ -18,6 +18,7 @@ from typing import Any, cast
 from skelmm_core import distillation, modalities, skeletons
 from skelmm_core.augmentation import Augmentation
 from skelmm_core.errors import SettingsError, nearest
+from skelmm_core.readout import Readout
 
 SIX = ",".join(modalities.NAMES)
 EXCHANGES = ("none", "ekem", "ikem", "ekem+ikem", "cmd", "cmd+ikem")
@@ -27,6 +28,8 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "initialisation": ("published", "scaled"),
     "schedule": ("step", "cosine"),
     "keys": ("all", "published"),
+    "whiten_for": ("all", "neighbours"),
+    "probe_fit": ("sgd", "ridge"),
     "probe_fusion": ("joint", "late"),
     "exchange": EXCHANGES,
     "distillation": tuple(distillation.LOSSES),
@@ -36,7 +39,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
 SETS = {"modalities": modalities.check_names, "students": modalities.check_streams}
 POSITIVE = (
     "epochs", "student_epochs", "batch", "queue", "lr", "temperature", "hidden", "features", "embedding", "topk",
-    "distillation_weight", "probe_epochs", "probe_lr", "probe_batch", "neighbours", "segments",
+    "distillation_weight", "probe_epochs", "probe_lr", "probe_batch", "probe_ridge", "neighbours", "segments",
 )  # fmt: skip
 RANGES: dict[str, tuple[float, float | None]] = {
     "seed": (0, 2**32 - 1), "frames": (3, None), "smooth": (0, 100), "trim": (0, 0.4),
@@ -57,18 +60,26 @@ class Evaluate:
     trim: float = 0.0  # share of a clip's whole way cut off at each end, so that nobody stands and waits; published: none
     view: str = "frame"  # normalisation of place and heading: "frame" by frame, as published, or once per "clip"
     segments: int = 1  # parts of a clip's time over which frozen features are averaged, beside the whole; published: the whole alone
+    regions: bool = False  # frozen features averaged over trunk and limbs, too, each by itself; published: no
     whiten: int = 0  # principal components of each stream's frozen features that are kept, all of one variance; 0: features as they are
+    whiten_for: str = "all"  # who gets them whitened: "all", or "neighbours" alone, and linear probes all directions as they are
+    probe_fit: str = "sgd"  # linear probe: "sgd", as published, or "ridge", regression on the classes, which ends at its optimum
+    probe_ridge: float = 1e-6  # linear probe by ridge: penalty of squared weights, in shares of the features' summed variance
     probe_epochs: int = 100  # linear probe: passes over the training clips
     probe_lr: float = 3.0  # linear probe: SGD learning rate; large because features are small
     probe_lr_drop: float = 0.8  # linear probe: share of the epochs after which lr falls to a tenth
     probe_batch: int = 128  # linear probe: clips per step
-    probe_views: int = 0  # linear probe: augmented versions of each training clip to learn from beside the clip, in turn; published: none
+    probe_views: int = 0  # linear probe: augmented versions of each training clip to learn from beside the clip; published: none
     probe_standardise: bool = False  # linear probe: bring every feature to mean 0, deviation 1 on the training clips first; published: no
     probe_fusion: str = "joint"  # headline fusion: "joint" trains streams together on mean logits, as published; "late" each alone
     neighbours: int = 1  # kNN: how many training clips vote
 
     def __post_init__(self) -> None:
         _check(self)
+
+    @property
+    def readout(self) -> Readout:
+        return Readout(self.segments, self.regions)
 
 
 @dataclass(frozen=True)
@@ -174,7 +185,9 @@ PRESETS["quick"] = PRESETS["small"] | dict(epochs=16, student_epochs=16, feature
 # `small` with still ends cut off, which stood where somebody waits, now longer, now shorter; with uneven speed and other limbs among the
 # augmentations, which is how other people differ; features of parts of the time beside those of the whole; and probes that see each
 # training clip in nine versions. Compared on UTD-MHAD's training subjects, each held out in turn (`benchmarks/held_out.py`).
-PRESETS["best"] = PRESETS["small"] | dict(trim=0.1, warp=0.3, limbs=0.2, segments=4, probe_views=8)
+PRESETS["best"] = PRESETS["small"] | dict(
+    trim=0.1, warp=0.3, limbs=0.2, segments=4, regions=True, whiten=48, whiten_for="neighbours", probe_fit="ridge", probe_views=16
+)
 SMOKE: dict[str, Any] = dict(  # a few seconds per stage, to see that everything runs; the figures mean nothing
     frames=16, epochs=2, student_epochs=1, batch=32, queue=64, hidden=4, features=32, embedding=16, dropout=0.0, probe_epochs=20,
     precision="32-true", crop_shift=2,

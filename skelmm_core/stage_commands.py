@@ -233,8 +233,11 @@ def _export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> N
         onnx_file.require()
         onnx_file.refuse_foreign(file)
         frozen.check(exp.train.skeleton)
-        if options.classes and s.segments > 1:
-            raise SettingsError(f"an .onnx file can't classify by {s.segments} segments: export with --segments 1, or a .safetensors file")
+        if options.classes and s.readout != (1, False):
+            told = f"segments={s.segments}, regions={str(s.regions).lower()}"
+            raise SettingsError(
+                f"an .onnx file can't classify by parts of a clip ({told}): -p segments=1 -p regions=false, or a .safetensors file"
+            )
     else:
         files.refuse_foreign(file, export.FORMAT, CheckpointError)
     model_card.refuse_foreign(file)
@@ -277,9 +280,10 @@ def classifiers(exp: Experiment, branches: Branches) -> tuple[Tensor, Tensor]:
 
     s, features = exp.settings, exp.labelled(branches)
     with memory.enough(f"linear classifiers at probe_batch={s.probe_batch}, probe_views={s.probe_views}", "lower either"):
-        white = whitened(features, features, s.whiten)[0]
+        whiten = s.whiten if s.whiten_for == "all" else 0
+        white = whitened(features, features, whiten)[0]
         found = linear.classifiers(white, exp.train.labels.cpu(), len(exp.clips.class_names), s)
-    return export.behind(found, *whitening(stacked(features), s.whiten)) if s.whiten else found
+    return export.behind(found, *whitening(stacked(features), whiten)) if whiten else found
 
 
 def _examples(exp: Experiment, branches: Branches) -> list[tuple[np.ndarray, Tensor]]:

@@ -22,7 +22,8 @@ from skelmm_core.files import replacing
 
 __all__ = ["REFERENCES", "Row", "Subject", "compare", "data", "weights_digest", "with_references"]
 PROBE = (
-    "probe_epochs", "probe_lr", "probe_lr_drop", "probe_batch", "probe_standardise", "probe_fusion", "neighbours", "probe_views", *AUGMENT,
+    "probe_epochs", "probe_lr", "probe_lr_drop", "probe_batch", "probe_standardise", "probe_fusion", "neighbours", "probe_views",
+    "probe_fit", "probe_ridge", "whiten_for", *AUGMENT,
 )  # fmt: skip
 
 

@@ -46,7 +46,7 @@ def _knn(subject: Subject, recipe: recipes.Nearest) -> Iterator[Part]:
     def compute() -> Figures:
         if subject.role == "raw":
             return {("", 0): knn.raw_nearest(subject.exp.clips, subject.exp.split).accuracy}
-        (train, test), (a, b) = subject.vectors, subject.labels
+        (train, test), (a, b) = subject.near, subject.labels
         result = knn.knn(train, test, a, b, subject.classes, recipe.neighbours or subject.exp.settings.neighbours)
         return {("", 0): result.accuracy} | _streams(result.streams)
 
@@ -55,7 +55,7 @@ def _knn(subject: Subject, recipe: recipes.Nearest) -> Iterator[Part]:
 
 def _retrieval(subject: Subject, recipe: recipes.Retrieval) -> Iterator[Part]:
     def compute() -> Figures:
-        (train, test), (a, b) = subject.vectors, subject.labels
+        (train, test), (a, b) = subject.near, subject.labels
         x, y = (torch.stack(list(f.values())) for f in (train, test))
         result = retrieval.ranked(y, x, b, a, subject.metric)
         return {("first hit", 0): result.top1, ("mean average precision", 0): result.mean_average_precision}
@@ -108,7 +108,7 @@ def _tuned(subject: Subject, recipe: Finetune, rows: Tensor | None, title: str) 
 
 def _shots(subject: Subject, recipe: recipes.Shots) -> Iterator[Part]:
     def compute() -> Figures:
-        (train, test), (a, b) = subject.vectors, subject.labels
+        (train, test), (a, b) = subject.near, subject.labels
         results = fewshot.few_shot(train, test, a, b, subject.classes, recipe.shots, recipe.draws, subject.metric)
         return {("", draw): result.accuracy for draw, result in enumerate(results)}
 
@@ -119,7 +119,7 @@ def _ntu120(subject: Subject, recipe: recipes.NtuOneShot) -> Iterator[Part]:
     def compute() -> Figures:
         clips, split = subject.exp.clips, subject.exp.split
         names = [clips.names[i] for part in (split.train, split.test) for i in part]
-        train, test = subject.vectors
+        train, test = subject.near
         both = {stream: torch.cat([f, test[stream]]) for stream, f in train.items()}
         return {("", 0): fewshot.ntu120_one_shot(both, torch.cat(subject.labels), names, subject.metric).accuracy}
 

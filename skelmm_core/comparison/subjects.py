@@ -18,11 +18,12 @@ from skelmm_core import checkpoints, manifest, settings
 from skelmm_core.encoder import Branches
 from skelmm_core.evaluation import finetuning, knn, recipes
 from skelmm_core.evaluation.recipes import Finetune
+from skelmm_core.evaluation.whitening import for_neighbours
 from skelmm_core.experiment import Experiment
 
 REFERENCES = ("untrained", "raw", "supervised")
 INPUT = ("seed", "frames", "smooth", "trim", "view", "skeleton", "unit_axis", "bodies")  # settings that decide a frozen feature
-READ = ("segments", "whiten")  # and what is read from it
+READ = ("segments", "regions", "whiten")  # and what is read from it
 AUGMENT = ("crop_shift", "crop_min", "warp", "limbs", "shear", "yaw", "offset")
 FIT = ("precision", "hidden", "features", "dropout", "initialisation", *AUGMENT)
 
@@ -59,6 +60,11 @@ class Subject:
         gallery, query = knn.raw_vectors(self.exp.clips, self.exp.split)
         longest = gallery.norm(dim=1).max().clamp_min(1e-12)
         return {"raw": gallery / longest}, {"raw": query / longest}
+
+    @cached_property
+    def near(self) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        """The same as nearest neighbours compare them."""
+        return self.vectors if self.role == "raw" else for_neighbours(*self.vectors, self.exp.settings)
 
     @property
     def metric(self) -> str:

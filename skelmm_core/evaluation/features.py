@@ -16,6 +16,7 @@ from skelmm_core import modalities
 from skelmm_core.batches import Batches
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import DataError
+from skelmm_core.readout import WHOLE, Readout
 
 Features = Mapping[str, Tensor]  # modality -> (N, F)
 
@@ -39,7 +40,7 @@ def extract(
     unit_axis: bool = True,
     chunk: int = 256,
     autocast: Callable[[], AbstractContextManager[object]] = nullcontext,
-    segments: int = 1,
+    read: Readout = WHOLE,
 ) -> dict[str, Tensor]:
     """Features before the projection head, without gradient or augmentation.
 
@@ -49,7 +50,7 @@ def extract(
         unit_axis: rotation axis as unit vector (``described``) or raw cross product (``published``).
         chunk: clips at a time; bounds memory, changes nothing else.
         autocast: gives the context to compute in, e.g. a Lightning Fabric's `fabric.autocast`.
-        segments: parts of the time that are averaged each by itself, too; see `encoder.pooled`.
+        read: which parts of a clip are averaged each by itself, too.
 
     Returns: modality -> (N, F) float32 on the clips' device, in the order of `branches`.
     """
@@ -58,7 +59,7 @@ def extract(
     with evaluating(branches), autocast():
         for part in batches.chunks(chunk):
             inputs = modalities.compute(part.joints, part.frames, part.skeleton, branches.modalities, preset)
-            for name, feature in branches.features(inputs, segments).items():
+            for name, feature in branches.features(inputs, read).items():
                 found[name].append(feature.float())  # (chunk, F)
     return {name: torch.cat(parts) for name, parts in found.items()}
 

@@ -4,6 +4,8 @@ As published (CrosSCLR, AimCLR, IKEM): SGD with learning rate 3, momentum 0.9, n
 a tenth of the rate for the last 20; several streams are trained together on the cross entropy of the mean of their logits.
 The result is that of the last epoch; no test clip has a say in anything. Features that have views with them (`views`) give each clip in
 turn as it is and in each of its versions, one of them an epoch: as many steps, other examples.
+
+With ``probe_fit="ridge"`` the same classifiers are found by ridge regression instead (`ridge`), on all versions at once.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from skelmm_core.batches import generator, order
 from skelmm_core.errors import SettingsError, TrainingError, nearest
 from skelmm_core.evaluation.features import Features, checked_labels, stacked
 from skelmm_core.evaluation.metrics import ProbeResult, scored
+from skelmm_core.evaluation.ridge import ridge
 from skelmm_core.evaluation.views import views_of
 from skelmm_core.settings import Evaluate
 
@@ -41,7 +44,7 @@ def linear_probe(
     Args:
         train, test: stream -> (N, F), the same streams in both; `train` may have views with it.
         train_labels, test_labels: (N,) integers in 0..classes-1.
-        settings: probe_epochs, probe_lr, probe_lr_drop, probe_batch and seed are used.
+        settings: probe_fit and what it needs, probe_ridge or probe_epochs, probe_lr, probe_lr_drop, probe_batch and seed, are used.
         fusion: ``"joint"`` trains one classifier per stream on the mean of their logits, as published; ``"late"`` trains
             each stream by itself and averages the logits. Either way `streams` tells what each stream reaches by itself.
         standardise: shift and scale every feature to mean 0, deviation 1 / sqrt(F) over the training clips, so that a
@@ -67,7 +70,10 @@ def linear_probe(
     single = logits_of(y, *fit(x, train_labels, names, classes, settings, together=False))  # (S, N', C)
     fused = single if fusion == "late" or len(names) == 1 else logits_of(y, *fit(x, train_labels, names, classes, settings, together=True))
     if not (torch.isfinite(single).all() and torch.isfinite(fused).all()):
-        raise TrainingError(f"the linear probe diverged with probe_lr={settings.probe_lr}; lower it or standardise the features")
+        exact = settings.probe_fit == "ridge"
+        told = f"probe_ridge={settings.probe_ridge}" if exact else f"probe_lr={settings.probe_lr}"
+        todo = "raise it" if exact else "lower it"
+        raise TrainingError(f"the linear probe diverged with {told}; {todo} or standardise the features")
     return scored(fused.mean(dim=0), test_labels, dict(zip(names, single, strict=True)))
 
 
@@ -100,11 +106,13 @@ def scaling(x: Tensor) -> tuple[Tensor, Tensor]:
 def fit(x: Tensor, labels: Tensor, names: Iterable[str], classes: int, settings: Evaluate, together: bool) -> tuple[Tensor, Tensor]:
     """Train S linear classifiers at once, as one tensor: (S, V * N, F) and (N,) -> weight (S, F, C), bias (S, 1, C).
 
-    x holds the N clips in V versions, one behind the other; in epoch e clip number i is seen in version (e + i) mod V.
+    x holds the N clips in V versions, one behind the other; by SGD clip number i is seen in version (e + i) mod V in epoch e.
 
-    Loss: cross entropy of the mean over streams of the logits (`together`), or the sum of each stream's own cross entropy,
+    Loss of SGD: cross entropy of the mean over streams of the logits (`together`), or the sum of each stream's own cross entropy,
     which trains each as if it were alone. Order of clips and initial weights depend on seed, epoch and stream name only.
     """
+    if settings.probe_fit == "ridge":
+        return ridge(x, labels, classes, settings.probe_ridge, together)
     streams, count = len(x), len(labels)
     kinds = x.shape[1] // count
     weight, bias = initial(names, x.shape[2], classes, settings.seed)

@@ -22,6 +22,7 @@ class Linear:
     """A linear classifier on frozen features (`linear`)."""
 
     kind: typing.ClassVar[str] = "linear"
+    fit: str | None = None  # "sgd" or "ridge"
     epochs: int | None = None  # passes over the training clips
     lr: float | None = None  # SGD learning rate
     lr_drop: float | None = None  # share of the epochs after which lr falls to a tenth
@@ -113,7 +114,7 @@ Recipe = Linear | Nearest | Retrieval | Finetune | Semi | Shots | NtuOneShot | F
 
 RECIPES: dict[str, Recipe] = {
     "linear": Linear(),
-    "crosclr-linear": Linear(100, 3.0, 0.8, 128, False, "joint"),  # CrosSCLR's config/linear_eval, which IKEM repeats
+    "crosclr-linear": Linear("sgd", 100, 3.0, 0.8, 128, False, "joint"),  # CrosSCLR's config/linear_eval, which IKEM repeats
     "knn": Nearest(),
     "retrieval": Retrieval(),
     "finetune": Finetune(),
@@ -132,7 +133,13 @@ RECIPES: dict[str, Recipe] = {
     "robust": Robust(),
 }  # fmt: skip
 SMOKE = {"epochs": 2, "draws": 2}  # toy sizes; the figures mean nothing
-CHOICES = {"fusion": ("joint", "late"), "mode": ("train", "eval"), "draw": ("balanced", "random"), "by": ("finetune", "linear")}
+CHOICES = {
+    "fit": ("sgd", "ridge"),
+    "fusion": ("joint", "late"),
+    "mode": ("train", "eval"),
+    "draw": ("balanced", "random"),
+    "by": ("finetune", "linear"),
+}
 POSITIVE = ("epochs", "lr", "batch", "neighbours", "draws", "shots")
 SHARES = ("lr_drop", "first_drop", "second_drop", "warmup", "held_out")
 

@@ -13,6 +13,7 @@ from skelmm_core.evaluation.knn import knn
 from skelmm_core.evaluation.linear import linear_probe
 from skelmm_core.evaluation.metrics import ProbeResult, effective_rank, mean_cosine
 from skelmm_core.evaluation.views import picked
+from skelmm_core.evaluation.whitening import for_neighbours
 from skelmm_core.settings import Evaluate
 
 Features = dict[str, Tensor]
@@ -59,6 +60,7 @@ def score(
         linear_probe(train, train_labels, test, test_labels, classes, settings, fusion=fusion, standardise=settings.probe_standardise)
         for fusion in ("joint", "late")
     )
-    nearest = knn(train, test, train_labels, test_labels, classes, settings.neighbours)
+    gallery, query = for_neighbours(train, test, settings)
+    nearest = knn(gallery, query, train_labels, test_labels, classes, settings.neighbours)
     vectors = joined(test)
     return Scores(joint, late, nearest, effective_rank(vectors), mean_cosine(vectors), settings.probe_fusion)

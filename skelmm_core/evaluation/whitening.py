@@ -14,6 +14,7 @@ from torch import Tensor
 from skelmm_core.evaluation.features import Features, stacked
 from skelmm_core.evaluation.linear import scaling
 from skelmm_core.evaluation.views import Viewed, views_of
+from skelmm_core.settings import Evaluate
 
 LEAST = 1e-5  # of the largest singular value: below that a component is rounding
 
@@ -34,6 +35,11 @@ def whitening(x: Tensor, components: int) -> tuple[Tensor, Tensor]:
     weight = torch.where(values > LEAST * values[:, :1], (x.shape[1] / components) ** 0.5 / values.clamp_min(1e-300), 0)
     matrix = scale.transpose(1, 2) * (directions * largest.sign() * weight.unsqueeze(2)).transpose(1, 2)  # (S, F, K')
     return mean.to(x), torch.nn.functional.pad(matrix, (0, components - kept)).to(x)
+
+
+def for_neighbours(train: Features, test: Features, settings: Evaluate) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """What cosines are taken between: features as an experiment gives them, whitened where that was not meant for linear probes, too."""
+    return whitened(train, test, settings.whiten if settings.whiten_for == "neighbours" else 0)
 
 
 def whitened(train: Features, test: Features, components: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

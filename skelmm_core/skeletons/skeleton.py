@@ -155,6 +155,22 @@ class Skeleton:
             rows.append(row)
         return rows
 
+    def regions(self) -> list[list[int]]:
+        """Parts of the body, each a list of joints: first those without a side (the trunk and the head), if there are any, then each
+        limb, which is what hangs together on one side."""
+        side, left = self.sides(), [joint for joint, name in enumerate(self.sides()) if name != "middle"]
+        middle = [joint for joint, name in enumerate(side) if name == "middle"]
+        found = [middle] if middle else []
+        while left:
+            limb, fresh = set(), {left[0]}
+            while fresh:
+                limb |= fresh
+                linked = {b for pair in self.edges for a, b in (pair, pair[::-1]) if a in fresh}
+                fresh = {joint for joint in linked - limb if side[joint] == side[left[0]]}
+            found.append(sorted(limb))
+            left = [joint for joint in left if joint not in limb]
+        return found
+
     def sides(self) -> list[str]:
         """For each joint "left", "right" or "middle"."""
         side = ["middle"] * len(self)
