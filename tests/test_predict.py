@@ -25,6 +25,9 @@ from skelmm_core.sources import sample
 TINY = ("--smoke", "--modalities", "joint,bone", "--device", "cpu")
 
 
+BEST = {"regions": True, "whiten": 4, "whiten_for": "neighbours", "probe_fit": "ridge", "probe_views": 1}
+
+
 @pytest.fixture(scope="module")
 def motion(tmp_path_factory) -> clips.Clips:
     path = tmp_path_factory.mktemp("clips") / "motion.clips"
@@ -38,7 +41,7 @@ def model_for(skeleton, bodies: str = "all", room: int = 2, **changes) -> tuple[
     branches = Branches({name: Encoder(skeleton, EncoderShape(2, 8, 4, bodies=bodies)) for name in s.names}).eval()
     rng = torch.Generator().manual_seed(1)
     initialise(branches, "scaled", rng)
-    width = 8 * (1 + s.segments * (s.segments > 1))
+    width = 8 * s.readout.parts(skeleton)
     heads = torch.randn(2, width, 3, generator=rng), torch.randn(2, 1, 3, generator=rng)
     return predicting.of_branches(branches, heads, "abc", room, s), branches, heads
 
@@ -55,16 +58,16 @@ def slow(branches: Branches, heads: export.Classifiers, s, data: clips.Clips, ro
     logits = []
     with torch.no_grad():
         for name, weight, bias in zip(branches, *heads, strict=True):
-            feature = branches[name].feature(computed[name], s.segments)[0]
+            feature = branches[name].feature(computed[name], s.readout)[0]
             logits.append(feature @ weight + bias[0])
     e = np.exp(np.mean([x.double().numpy() for x in logits], axis=0))
     return e / e.sum()
 
 
 @pytest.mark.parametrize("bodies", ["all", "present"])
-@pytest.mark.parametrize("segments", [1, 2])
-def test_probabilities_are_the_softmax_of_mean_logits(motion, bodies, segments):
-    model, branches, heads = model_for(NTU25, bodies, segments=segments)
+@pytest.mark.parametrize("read", [{}, {"segments": 2}, {"segments": 2, "regions": True}])
+def test_probabilities_are_the_softmax_of_mean_logits(motion, bodies, read):
+    model, branches, heads = model_for(NTU25, bodies, **read)
     rows = [*np.flatnonzero(motion.bodies == 2)[:3], *range(5)]
     found = predicting.predict(model, motion, rows)
     for row, probabilities in zip(rows, found, strict=True):
@@ -126,7 +129,7 @@ def test_agreement_goes_by_name():
     assert "no accuracy: none of the 4 clips" in str(predicting.agreement(model, data, range(4), [2, 0, 0, 1]))
 
 
-@pytest.mark.parametrize("changes", [{}, {"whiten": 6}, {"probe_fusion": "joint", "segments": 2, "whiten": 6}])
+@pytest.mark.parametrize("changes", [{}, {"whiten": 6}, {"probe_fusion": "joint", "segments": 2, "whiten": 6}, BEST])
 def test_exported_classifiers_are_those_of_the_probe(motion, changes, tmp_path):
     exp = Experiment(motion.path, tmp_path, "small", "cpu", True, modalities="joint,bone", protocol="odd-even-subjects", **changes)
     branches, s = exp.untrained(), exp.settings

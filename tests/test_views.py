@@ -6,6 +6,7 @@ import dataclasses
 import zlib
 
 import numpy as np
+import pytest
 import torch
 import torch.nn.functional as F
 import toy_stage
@@ -120,11 +121,12 @@ def test_views_are_the_trainings_augmentation_of_the_training_clips(motion, tmp_
     assert all(torch.equal(v[n], a[n]) for v, a in zip((one, two), again, strict=True) for n in v)
 
 
-def test_exported_classifiers_are_the_probes(motion, tmp_path):
-    exp = Experiment(motion, tmp_path, probe_views=2, whiten=4, segments=2, **TOY)
+@pytest.mark.parametrize("more", [{}, {"whiten_for": "neighbours", "regions": True, "probe_fit": "ridge", "probe_ridge": 1e-3}])
+def test_exported_classifiers_are_the_probes(motion, tmp_path, more):
+    exp = Experiment(motion, tmp_path, probe_views=2, whiten=4, segments=2, **TOY, **more)
     branches = exp.untrained()
     found = exp.score(branches).late
-    query = stacked(exp.extracted(branches, exp.test, exp.settings.segments))
+    query = stacked(exp.extracted(branches, exp.test, exp.settings.readout))
     logits = linear.logits_of(query, *stage_commands.classifiers(exp, branches)).numpy()
     for ours, name in zip(logits, branches, strict=True):
         np.testing.assert_allclose(ours, found.stream_logits[name], atol=1e-3)

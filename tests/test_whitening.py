@@ -1,4 +1,4 @@
-"""Reading features out: whitening against scikit-learn, segments against a slow loop, and both as settings of an experiment."""
+"""Whitening against scikit-learn, and what is read from features as settings of an experiment."""
 
 from __future__ import annotations
 
@@ -9,10 +9,9 @@ from sklearn.decomposition import PCA
 from sklearn.preprocessing import StandardScaler
 
 from skelmm_core import settings
-from skelmm_core.encoder import pooled
-from skelmm_core.errors import DataError
+from skelmm_core.comparison.subjects import Subject
 from skelmm_core.evaluation.features import extract
-from skelmm_core.evaluation.whitening import whitened, whitening
+from skelmm_core.evaluation.whitening import for_neighbours, whitened, whitening
 from skelmm_core.experiment import Experiment
 
 
@@ -75,20 +74,6 @@ def test_no_components_leave_features_as_they_are():
         assert list(before) == list(after) and all(before[n] is after[n] for n in before)
 
 
-@pytest.mark.parametrize(("frames", "segments"), [(8, 4), (7, 3), (5, 5)])
-def test_segments_are_means_of_parts_of_the_time(frames, segments):
-    x = torch.randn(2, frames, 3, 4)
-    parts = np.array_split(x.numpy(), segments, axis=1)
-    slow = [[x[b, :, :, c].mean() for c in range(4)] + [part[b, :, :, c].mean() for part in parts for c in range(4)] for b in range(2)]
-    torch.testing.assert_close(pooled(x, segments), torch.tensor(slow))
-    assert torch.equal(pooled(x), pooled(x, segments)[:, :4])
-
-
-def test_more_segments_than_frames_are_refused():
-    with pytest.raises(DataError, match="has 4 frames behind the encoder's strides, too few for segments=5"):
-        pooled(torch.randn(1, 4, 3, 2), 5)
-
-
 @pytest.mark.parametrize("bodies", ["all", "present"])
 def test_an_experiment_reads_features_out_as_its_settings_say(tmp_path, bodies):
     exp = Experiment(out=tmp_path, preset="quick", smoke=True, device="cpu", modalities="joint,bone", bodies=bodies)
@@ -109,8 +94,28 @@ def test_an_experiment_reads_features_out_as_its_settings_say(tmp_path, bodies):
     assert torch.equal(exp.embeddings(branches)["joint"], both.embeddings(branches)["joint"])  # heads take whole clips, whatever is read
 
 
+def test_neighbours_alone_are_whitened(tmp_path):
+    exp = Experiment(out=tmp_path, preset="quick", smoke=True, device="cpu", modalities="joint,bone", probe_views=1)
+    branches = exp.untrained()
+    plain, all_, near = (exp.again(whiten=w, whiten_for=f) for w, f in ((0, "all"), (4, "all"), (4, "neighbours")))
+    scores = near.score(branches)
+    assert scores.linear.accuracy == plain.score(branches).linear.accuracy and np.array_equal(
+        scores.linear.logits, plain.score(branches).linear.logits
+    )
+    assert scores.knn.accuracy == all_.score(branches).knn.accuracy and not np.array_equal(
+        scores.linear.logits, all_.score(branches).linear.logits
+    )
+    train, test = near.features(branches)
+    for ours, wanted in zip(for_neighbours(train, test, near.settings), all_.features(branches), strict=True):
+        assert all(torch.equal(ours[name], wanted[name]) for name in wanted)
+    subject = Subject(near, "untrained", "untrained", ("joint", "bone"), lambda: branches)
+    assert torch.equal(subject.near[1]["bone"], all_.features(branches)[1]["bone"])
+    assert torch.equal(subject.vectors[1]["bone"], test["bone"])
+
+
 def test_reading_out_is_no_matter_of_training():
-    plain, read = (settings.resolve("distill", "quick", segments=s, whiten=w) for s, w in ((1, 0), (4, 32)))
+    plain = settings.resolve("distill", "quick")
+    read = settings.resolve("distill", "quick", segments=4, regions=True, whiten=32, whiten_for="neighbours", probe_fit="ridge")
     assert settings.training_fields(plain) == settings.training_fields(read)
 
 

@@ -3,7 +3,7 @@
 The targets are 1 for a clip's class and -1 for the others, and the weights are those with the least squared error plus `strength` times
 their squared length (Hoerl and Kennard 1970; as a classifier e.g. scikit-learn's `RidgeClassifier`). All versions of all clips count at
 once (`views`). Logits of such a fit lie near -1 and 1, too close together for a softmax that says how sure it is, so all are multiplied by
-one factor, chosen on every third clip with the classifiers that the others give.
+one factor, chosen on a third of the clips, drawn at random, with the classifiers that the others give.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 SCALES = 2.0 ** torch.arange(0, 7.25, 0.25)  # factors of the logits that are tried
-APART = 3  # every third clip
+APART = 1 / 3  # of the clips
 
 
 def ridge(x: Tensor, labels: Tensor, classes: int, strength: float, together: bool) -> tuple[Tensor, Tensor]:
@@ -22,7 +22,8 @@ def ridge(x: Tensor, labels: Tensor, classes: int, strength: float, together: bo
     x holds the N clips in V versions, one behind the other. strength: penalty of the squared weights, in shares of the summed variance of
     the features, so that their scale doesn't count. together: fit the mean of the streams' logits; else each stream alone.
     """
-    apart = torch.arange(len(labels), device=labels.device) % APART == APART - 1
+    order = torch.randperm(len(labels), generator=torch.Generator().manual_seed(0)).to(labels.device)  # clips often stand by class
+    apart = order < int(APART * len(labels))
     versions = x.shape[1] // len(labels)
     weight, bias = _solved(x, labels.repeat(versions), classes, strength, together)
     if apart.any():
