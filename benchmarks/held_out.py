@@ -22,8 +22,11 @@ from typing import Any
 
 from utd_mhad import prepared_nearest
 
+from skelmm_core.settings import PRESETS
+
 RESULTS = Path(__file__).parent / "results" / "held_out.json"
 SUBJECTS = (1, 3, 5, 7)
+SEEN: dict[str, Any] = {"trim": 0.1, "segments": 4, "probe_views": 8, "warp": 0.3, "limbs": 0.2}
 CANDIDATES: dict[str, dict[str, Any]] = {  # differences from the preset small
     "small": {},
     "trim=0.05": {"trim": 0.05},
@@ -34,8 +37,13 @@ CANDIDATES: dict[str, dict[str, Any]] = {  # differences from the preset small
     "trim=0.1 segments=4": {"trim": 0.1, "segments": 4},
     "trim=0.1 segments=4 whiten=48": {"trim": 0.1, "segments": 4, "whiten": 48},
     "trim=0.1 segments=4 probe_views=8": {"trim": 0.1, "segments": 4, "probe_views": 8},
-    "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2": {"trim": 0.1, "segments": 4, "probe_views": 8, "warp": 0.3, "limbs": 0.2},
+    "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2": SEEN,
+    "trim=0.1 segments=4 probe_fit=ridge": {"trim": 0.1, "segments": 4, "probe_fit": "ridge"},
+    "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2 probe_fit=ridge": SEEN | {"probe_fit": "ridge"},
+    "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2 probe_fit=ridge regions=true": SEEN | {"probe_fit": "ridge", "regions": True},
+    "best": PRESETS["best"],
 }
+NAMES = {"small": "nothing else", "best": "all of `best`"}
 FIGURES = ("linear probe, fused late", "kNN (k = 1)", "1-NN of the prepared coordinates")
 
 
@@ -44,7 +52,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     lines = ["| preset `small` with | " + " | ".join(FIGURES) + " |", "|---|---|---|---|"]
     for row in rows:
         means = [f"{row['mean'][f]:.1f} ± {row['std'][f]:.1f}" for f in FIGURES[:2]] + [f"{row['mean'][FIGURES[2]]:.1f}"]
-        lines.append(f"| {'nothing else' if row['name'] == 'small' else row['name'].replace(' ', ', ')} | " + " | ".join(means) + " |")
+        lines.append(f"| {NAMES.get(row['name'], row['name'].replace(' ', ', '))} | " + " | ".join(means) + " |")
     return "\n".join(lines)
 
 
@@ -55,6 +63,7 @@ def measure(job: tuple[Path, Path, str, str, int]) -> list[float]:
 
     from skelmm_core.evaluation.knn import knn
     from skelmm_core.evaluation.linear import linear_probe
+    from skelmm_core.evaluation.whitening import for_neighbours
     from skelmm_core.experiment import Experiment
 
     torch.set_num_threads(1)
@@ -65,7 +74,8 @@ def measure(job: tuple[Path, Path, str, str, int]) -> list[float]:
         train, test = exp.features(exp.untrained() if stage == "untrained" else getattr(exp, stage)().model.query)
         labels, count = (exp.train.labels.cpu(), exp.test.labels.cpu()), len(exp.split.test)
         late = linear_probe(train, labels[0], test, labels[1], len(exp.clips.class_names), exp.settings, "late", standardise=True)
-        found = late.accuracy, knn(train, test, *labels, len(exp.clips.class_names)).accuracy, prepared_nearest(exp)
+        near = knn(*for_neighbours(train, test, exp.settings), *labels, len(exp.clips.class_names)).accuracy
+        found = late.accuracy, near, prepared_nearest(exp)
         right, clips = [r + f * count for r, f in zip(right, found, strict=True)], clips + count
     print(f"{name}, seed {seed}: " + ", ".join(f"{r / clips:.1f}" for r in right), flush=True)
     return [r / clips for r in right]
