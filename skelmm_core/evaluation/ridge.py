@@ -53,6 +53,9 @@ def _least(x: Tensor, y: Tensor, strength: float) -> Tensor:
     """argmin_w |x w - y|^2 / N + strength * v |w|^2, x (N, F) and y (N, C) centred, v the summed variance of x; by the smaller system."""
     count, width = x.shape
     penalty = max(strength * float(x.square().sum()), 1e-300)  # N * strength * v
+    weight: Tensor
     if width <= count:
-        return torch.linalg.solve(x.T @ x + penalty * torch.eye(width).to(x), x.T @ y)
-    return x.T @ torch.linalg.solve(x @ x.T + penalty * torch.eye(count).to(x), y)
+        weight = torch.linalg.solve(x.T @ x + penalty * torch.eye(width).to(x), x.T @ y)
+    else:
+        weight = x.T @ torch.linalg.solve(x @ x.T + penalty * torch.eye(count).to(x), y)
+    return weight
