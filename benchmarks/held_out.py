@@ -27,6 +27,7 @@ from skelmm_core.settings import PRESETS
 RESULTS = Path(__file__).parent / "results" / "held_out.json"
 SUBJECTS = (1, 3, 5, 7)
 SEEN: dict[str, Any] = {"trim": 0.1, "segments": 4, "probe_views": 8, "warp": 0.3, "limbs": 0.2}
+RIDGE = {"probe_fit": "ridge", "probe_ridge": 1e-6}
 CANDIDATES: dict[str, dict[str, Any]] = {  # differences from the preset small
     "small": {},
     "trim=0.05": {"trim": 0.05},
@@ -39,8 +40,8 @@ CANDIDATES: dict[str, dict[str, Any]] = {  # differences from the preset small
     "trim=0.1 segments=4 probe_views=8": {"trim": 0.1, "segments": 4, "probe_views": 8},
     "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2": SEEN,
     "trim=0.1 segments=4 probe_fit=ridge": {"trim": 0.1, "segments": 4, "probe_fit": "ridge"},
-    "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2 probe_fit=ridge": SEEN | {"probe_fit": "ridge"},
-    "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2 probe_fit=ridge regions=true": SEEN | {"probe_fit": "ridge", "regions": True},
+    "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2 probe_fit=ridge probe_ridge=1e-6": SEEN | RIDGE,
+    "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2 probe_fit=ridge probe_ridge=1e-6 regions=true": SEEN | RIDGE | {"regions": True},
     "best": PRESETS["best"],
 }
 NAMES = {"small": "nothing else", "best": "all of `best`"}
