@@ -80,6 +80,15 @@ def test_the_factor_is_the_best_on_clips_that_were_apart(together):
         assert factor(weight[0].numpy(), plain) == pytest.approx(float(SCALES[np.argmin(losses)]), rel=1e-3)
 
 
+@pytest.mark.parametrize("together", [False, True])
+def test_many_clips_are_taken_a_part_at_a_time(together, monkeypatch):
+    x, labels = some(60, 7)
+    whole = ridge(x, labels, CLASSES, 0.01, together)
+    monkeypatch.setattr("skelmm_core.evaluation.ridge.CHUNK", 13)
+    for part, wanted in zip(ridge(x, labels, CLASSES, 0.01, together), whole, strict=True):
+        torch.testing.assert_close(part, wanted)
+
+
 def test_scale_and_place_of_features_have_no_say():
     (x, labels), (y, _) = some(60, 7), some(20, 7, seed=7)
     plain = linear.logits_of(y, *ridge(x, labels, CLASSES, 0.01, False))

@@ -14,6 +14,7 @@ from torch import Tensor
 
 SCALES = 2.0 ** torch.arange(0, 7.25, 0.25)  # factors of the logits that are tried
 APART = 1 / 3  # of the clips
+CHUNK = 4096  # clips at a time
 
 
 def ridge(x: Tensor, labels: Tensor, classes: int, strength: float, together: bool) -> tuple[Tensor, Tensor]:
@@ -39,23 +40,40 @@ def ridge(x: Tensor, labels: Tensor, classes: int, strength: float, together: bo
 def _solved(x: Tensor, labels: Tensor, classes: int, strength: float, together: bool) -> tuple[Tensor, Tensor]:
     targets = 2.0 * F.one_hot(labels, classes).double() - 1
     level = targets.mean(dim=0, keepdim=True)  # (1, C)
-    middle = x.double().mean(dim=1, keepdim=True)  # (S, 1, F)
     streams, _, width = x.shape
     if together:
-        y = (x.double() - middle).movedim(0, 1).flatten(1)  # (N, S * F)
-        weight = streams * _least(y, targets - level, strength).view(streams, width, classes)
+        weight = streams * _least(x, targets - level, strength).view(streams, width, classes)
     else:
-        weight = torch.stack([_least(part.double() - m, targets - level, strength) for part, m in zip(x, middle, strict=True)])
-    return weight.to(x), (level - middle @ weight).to(x)
+        weight = torch.stack([_least(x[s : s + 1], targets - level, strength) for s in range(streams)])
+    return weight.to(x), (level - x.mean(dim=1, keepdim=True, dtype=torch.float64) @ weight).to(x)
 
 
 def _least(x: Tensor, y: Tensor, strength: float) -> Tensor:
-    """argmin_w |x w - y|^2 / N + strength * v |w|^2, x (N, F) and y (N, C) centred, v the summed variance of x; by the smaller system."""
-    count, width = x.shape
-    penalty = max(strength * float(x.square().sum()), 1e-300)  # N * strength * v
-    weight: Tensor
-    if width <= count:
-        weight = torch.linalg.solve(x.T @ x + penalty * torch.eye(width).to(x), x.T @ y)
-    else:
-        weight = x.T @ torch.linalg.solve(x @ x.T + penalty * torch.eye(count).to(x), y)
-    return weight
+    """argmin_w |z w - y|^2 / N + strength * v |w|^2, (S * F, C): z (N, S * F) are the centred features x (S, N, F) of a clip side by side,
+    v is the sum of their variances, y (N, C) is centred. By the smaller of the two systems of equations."""
+    count, width = x.shape[1], x.shape[0] * x.shape[2]
+    middle = x.mean(dim=1, keepdim=True, dtype=torch.float64)
+
+    def part(begin: int, end: int) -> Tensor:
+        return (x[:, begin:end] - middle).movedim(0, 1).flatten(1)
+
+    if width > count:
+        z = part(0, count)
+        return z.T @ _definite(z @ z.T, y, strength)
+    square, product = x.new_zeros(width, width, dtype=torch.float64), x.new_zeros(width, y.shape[1], dtype=torch.float64)
+    for begin in range(0, count, CHUNK):  # of many clips no copy in float64 is made
+        z = part(begin, begin + CHUNK)
+        square.addmm_(z.T, z)
+        product.addmm_(z.T, y[begin : begin + CHUNK])
+    return _definite(square, product, strength)
+
+
+def _definite(square: Tensor, y: Tensor, strength: float) -> Tensor:
+    """Solves (square + strength * trace * 1) w = y; where nothing varies, or rounding leaves no solution, with more penalty."""
+    trace = float(square.diagonal().sum())
+    for penalty in (strength, max(strength, 1e-10), max(strength, 1e-6)):
+        ridged = square + torch.eye(len(square)).to(square) * (penalty * trace or 1.0)
+        factor, failed = torch.linalg.cholesky_ex(ridged)
+        if not failed:
+            break
+    return torch.cholesky_solve(y, factor)
