@@ -41,7 +41,6 @@ CANDIDATES: dict[str, dict[str, Any]] = {  # differences from the preset small
     "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2": SEEN,
     "trim=0.1 segments=4 probe_fit=ridge": {"trim": 0.1, "segments": 4, "probe_fit": "ridge"},
     "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2 probe_fit=ridge probe_ridge=1e-6": SEEN | RIDGE,
-    "trim=0.1 segments=4 probe_views=8 warp=0.3 limbs=0.2 probe_fit=ridge probe_ridge=1e-6 regions=true": SEEN | RIDGE | {"regions": True},
     "best": PRESETS["best"],
 }
 NAMES = {"small": "nothing else", "best": "all of `best`"}
