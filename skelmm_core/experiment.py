@@ -30,6 +30,7 @@ from skelmm_core.distillation import IN_BATCH
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import SettingsError
 from skelmm_core.evaluation import features
+from skelmm_core.evaluation.linear import lighter
 from skelmm_core.evaluation.scores import Scores, score
 from skelmm_core.evaluation.views import Viewed
 from skelmm_core.evaluation.whitening import whitened
@@ -231,7 +232,7 @@ class Experiment:
         """Linear probes and kNN of branches (or of features that were extracted before), train split -> test split."""
         train, test = branches if isinstance(branches, tuple) else self.features(branches)
         s, labels = self.settings, (self.train.labels.cpu(), self.test.labels.cpu())
-        with memory.enough(f"linear probes and kNN at probe_batch={s.probe_batch}, probe_views={s.probe_views}", "lower either"):
+        with memory.enough(f"linear probes and kNN at probe_batch={s.probe_batch}, probe_views={s.probe_views}", lighter(s)):
             return score(train, labels[0], test, labels[1], len(self.clips.class_names), s, names)
 
     def pretrain_folder(self) -> Path:

@@ -19,6 +19,7 @@ from skelmm_core.ablation.command import overrides
 from skelmm_core.drawing.moving import save_moving
 from skelmm_core.evaluation import metrics, tsne
 from skelmm_core.evaluation.features import joined
+from skelmm_core.evaluation.whitening import for_neighbours
 from skelmm_core.experiment import SAMPLE, Experiment, Trained
 from skelmm_core.side_by_side import command
 from skelmm_core.stages.contrast import Contrast
@@ -97,11 +98,12 @@ def _first(exp: Experiment, name: str) -> int:
 
 def _trained(exp: Experiment, teacher: Trained, out: Path) -> list[Path]:
     s, names = exp.settings, exp.clips.class_names
-    trained, untrained = exp.features(cast(Contrast, teacher.model).query), exp.features(exp.untrained())
+    trained = exp.features(cast(Contrast, teacher.model).query)
+    near, untrained = (for_neighbours(*pair, s)[1] for pair in (trained, exp.features(exp.untrained())))
     chosen = metrics.sample(len(exp.test), s.seed, most=POINTS)
     places = {
-        "untrained encoders": tsne.tsne_map(joined(untrained[1])[chosen], s.seed),
-        f"teacher, {s.epochs} epochs, {s.hidden} channels": tsne.tsne_map(joined(trained[1])[chosen], s.seed),
+        "untrained encoders": tsne.tsne_map(joined(untrained)[chosen], s.seed),
+        f"teacher, {s.epochs} epochs, {s.hidden} channels": tsne.tsne_map(joined(near)[chosen], s.seed),
     }
     labels = exp.clips.labels[exp.test.index.cpu().numpy()[chosen]]
     title = f"t-SNE of {len(chosen)} test clips by class (generated motion)"
@@ -139,7 +141,7 @@ def _linked(exp: Experiment, teacher: Trained, path: Path) -> None:
     """The page of a linked map in which the first clip of `MOVES` that it holds plays beside its neighbours."""
     chosen = metrics.sample(len(exp.test), exp.settings.seed, most=POINTS)
     index = exp.test.index.cpu().numpy()[chosen]
-    features = joined(exp.features(cast(Contrast, teacher.model).query)[1])[chosen]
+    features = joined(for_neighbours(*exp.features(cast(Contrast, teacher.model).query), exp.settings)[1])[chosen]
     near = tsne.neighbours(features, groups=tsne.performances(exp.clips, index))
     front = drawing.linked_map(
         {"teacher": tsne.tsne_map(features, exp.settings.seed)}, {"class": exp.clips.labels[index], "subject": exp.clips.subjects[index]},

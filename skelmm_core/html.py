@@ -15,6 +15,7 @@ from skelmm_core.files import replacing
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; --warn: #d55e00 }
 body { font: 16px/1.55 system-ui, -apple-system, "Segoe UI", sans-serif; max-width: 62rem; margin: 2.5rem auto; padding: 0 1.25rem }
+h1, h2, summary, figcaption { overflow-wrap: anywhere }
 h1 { font-size: 1.7rem; line-height: 1.2 } 
 h2 { font-size: 1.25rem; margin-top: 2.5rem; border-top: 1px solid var(--line); padding-top: 1.2rem }
 p, li { max-width: 46rem }

@@ -30,7 +30,7 @@ TRAINING = (
 EVALUATION = tuple(f"evaluation/{name}.py" for name in (
     "features", "linear", "ridge", "knn", "metrics", "retrieval", "finetuning", "semi", "fewshot", "fusion", "views", "whitening", "scores",
     "damage",
-)) + ("comparison/parts.py", "comparison/robustness.py", "comparison/subjects.py")  # fmt: skip
+)) + ("comparison/parts.py", "comparison/robustness.py", "comparison/subjects.py", "experiment.py", "protocols.py")  # fmt: skip
 CODE = ("skelmm_core", "notebooks", "benchmarks", "pyproject.toml", "constraints.txt")  # what a commit must hold to be the one that ran
 LIBRARIES = ("torch", "lightning-fabric", "numpy", "scipy", "scikit-learn", "openTSNE", "matplotlib", "plotly", "papermill")
 

@@ -39,12 +39,12 @@ CHOICES: dict[str, tuple[str, ...]] = {
 SETS = {"modalities": modalities.check_names, "students": modalities.check_streams}
 POSITIVE = (
     "epochs", "student_epochs", "batch", "queue", "lr", "temperature", "hidden", "features", "embedding", "topk",
-    "distillation_weight", "probe_epochs", "probe_lr", "probe_batch", "probe_ridge", "neighbours", "segments",
+    "distillation_weight", "probe_epochs", "probe_lr", "probe_batch", "neighbours", "segments",
 )  # fmt: skip
 RANGES: dict[str, tuple[float, float | None]] = {
     "seed": (0, 2**32 - 1), "frames": (3, None), "smooth": (0, 100), "trim": (0, 0.4),
     "exchange_from": (0, 1), "lr_drop": (0, 1), "probe_lr_drop": (0, 1), "warmup": (0, 1), "dropout": (0, 0.95),
-    "crop_min": (0.05, 1), "key_momentum": (0, 1), "sgd_momentum": (0, 1),
+    "crop_min": (0.05, 1), "probe_ridge": (1e-12, 1e6), "key_momentum": (0, 1), "sgd_momentum": (0, 1),
 }  # fmt: skip  # other numbers: 0 or more
 
 

@@ -234,9 +234,9 @@ def _export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> N
         onnx_file.refuse_foreign(file)
         frozen.check(exp.train.skeleton)
         if options.classes and s.readout != (1, False):
-            told = f"segments={s.segments}, regions={str(s.regions).lower()}"
+            told = f"--segments {s.segments}{' --regions' * s.regions}"
             raise SettingsError(
-                f"an .onnx file can't classify by parts of a clip ({told}): -p segments=1 -p regions=false, or a .safetensors file"
+                f"an .onnx file can't classify by parts of a clip ({told}): export with --segments 1 --no-regions, or a .safetensors file"
             )
     else:
         files.refuse_foreign(file, export.FORMAT, CheckpointError)
@@ -279,7 +279,7 @@ def classifiers(exp: Experiment, branches: Branches) -> tuple[Tensor, Tensor]:
     from skelmm_core.evaluation.whitening import whitened, whitening
 
     s, features = exp.settings, exp.labelled(branches)
-    with memory.enough(f"linear classifiers at probe_batch={s.probe_batch}, probe_views={s.probe_views}", "lower either"):
+    with memory.enough(f"linear classifiers at probe_batch={s.probe_batch}, probe_views={s.probe_views}", linear.lighter(s)):
         whiten = s.whiten if s.whiten_for == "all" else 0
         white = whitened(features, features, whiten)[0]
         found = linear.classifiers(white, exp.train.labels.cpu(), len(exp.clips.class_names), s)

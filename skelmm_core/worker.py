@@ -19,6 +19,7 @@ import psutil
 from skelmm_core import manifest
 from skelmm_core.stopping import SIGNALS
 
+ANSWER = 120  # seconds that a kernel has to send what a cell showed; it waits for the processor where others use it, too
 PATIENCE = 60.0  # seconds that an interrupted kernel has to end its training step and write a checkpoint
 
 
@@ -38,7 +39,7 @@ def execute(path: str, out: str, values: dict[str, Any], threads: int | None) ->
         os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
     import papermill
     import traitlets.config
-    from nbclient.exceptions import DeadKernelError
+    from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
     name = Path(path).stem
@@ -48,6 +49,7 @@ def execute(path: str, out: str, values: dict[str, Any], threads: int | None) ->
         try:
             papermill.execute_notebook(
                 *literal, values, kernel_name="python3", cwd=str(Path(path).parent), progress_bar=False, start_timeout=120,
+                iopub_timeout=ANSWER,
                 stderr_file=_Lines(name), config=traitlets.config.Config({"KernelManager": sockets | {"shutdown_wait_time": PATIENCE}}),
             )  # fmt: skip
         except papermill.PapermillExecutionError as stop:
@@ -56,6 +58,10 @@ def execute(path: str, out: str, values: dict[str, Any], threads: int | None) ->
             return "it was interrupted"
         except DeadKernelError:
             return "its kernel died; is there enough memory?"
+        except CellTimeoutError:  # an OSError, too
+            return (
+                f"its kernel sent no answer for {ANSWER} s after a cell had ended; is the machine overloaded? Give the same command again"
+            )
         except OSError as problem:
             return f"can't write '{out}/{name}.failed.ipynb': {problem.strerror or problem}"
         except RuntimeError as problem:

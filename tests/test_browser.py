@@ -15,6 +15,11 @@ from skelmm_core import drawing, modalities, skeletons
 pytestmark = pytest.mark.browser
 
 
+def test_a_long_title_without_spaces_makes_no_page_wider(open_page, tmp_path):
+    page = open_page(drawing.show(moving(skeletons.NTU25, 1, 20), titles="x" * 300).save(tmp_path / "player.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
 def test_a_page_plays_without_a_network(open_page, pictures, tmp_path):
     page = open_page(drawing.show(noisy(2, 90), "ntu25", "motion", titles="12: wave, subject 3").save(tmp_path / "player.html").as_uri())
     assert second(page) == 0 and page.locator("img").is_hidden(), "it waits for the reader, in the place of the film strip"

@@ -182,6 +182,7 @@ def test_a_lasso_counts_what_numpy_counts(open_page, pictures, tmp_path):
         }
         assert page.locator("textarea").input_value().split("\n") == names and len(names) > 20
     choose(page, "colour by", "2")
+    assert page.locator(".found p").text_content() == f"{within.sum()} clips inside, by correct:", "counted again"
     dragged(page, corners)
     right = np.array([e["word"] for e in map_.data["columns"][2]["entries"]])[numbers(map_.data["columns"][2]["values"])]
     lines = dict(zip(*(page.locator(f"ul .entry {tag}").all_text_contents() for tag in ("span", "i")), strict=True))
@@ -412,6 +413,8 @@ def test_forty_thousand_points_on_the_slider_and_in_a_lasso(open_page, pictures,
     page.get_by_role("button", name="copy the names").click()
     assert page.evaluate("window.copied").split("\n") == inside
     page.screenshot(path=pictures / "map_40000_lasso.png", full_page=True)
+    page.get_by_label("step", exact=True).fill("2")
+    assert page.locator(".found").first.is_hidden(), "at another step others lie there"
     with capsys.disabled():
         print(f"\n40,000 points: a plain loop {plain:.2f} ms, the slider {slid:.2f} ms, a lasso with its list {lassoed:.0f} ms")
 

@@ -103,6 +103,7 @@ def test_a_page_is_escaped_and_loads_nothing(tmp_path):
 
 def test_chosen_clips_and_what_can_not_be():
     front = drawing.browse(Many(30), chosen=[20, 3, 3, 7], held=2, title="mine")
+    assert front.data["chosen"] and not drawing.browse(Many(30), held=2).data["chosen"]
     assert front.data["numbers"] == [3, 7, 20] and front.data["title"] == "mine" and {int(n) for n in front.data["stored"]} < {3, 7, 20}
     for chosen in ([30], [-1], [], [0.5]):
         with pytest.raises(SettingsError, match="chosen must be numbers of clips, 0 to 29"):

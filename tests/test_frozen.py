@@ -332,7 +332,12 @@ def test_the_command_writes_by_suffix(libraries, motion, tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["export", "pretrain", str(tmp_path / "mine.onnx"), "--classes", *where])
     shown = capsys.readouterr().err
-    assert "is not a file that this command writes" in shown and not list(tmp_path.glob("out/stages/pretrain-*")), "before it is trained"
+    assert "is not a file that this command writes" in shown
+    with pytest.raises(SystemExit):
+        cli.main(["export", "pretrain", str(tmp_path / "parts.onnx"), "--classes", "--segments", "2", "--regions", *where])
+    told = " ".join(capsys.readouterr().err.split())
+    assert "by parts of a clip (--segments 2 --regions): export with --segments 1 --no-regions" in told
+    assert not list(tmp_path.glob("out/stages/pretrain-*")), "before it is trained"
     cli.main(["export", "pretrain", str(tmp_path / "new.onnx"), "--classes", *where])
     assert "teacher, joint, 17 classes" in (shown := capsys.readouterr().out) and "and 8 clips" in shown
     session, about = onnx_file.load(tmp_path / "new.onnx")

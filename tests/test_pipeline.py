@@ -14,10 +14,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
+import papermill
 import pytest
+from nbclient.exceptions import CellTimeoutError
 from pages import Page
 
-from skelmm_core import clips, manifest, parameters, pipeline, report
+from skelmm_core import clips, manifest, parameters, pipeline, report, worker
 from skelmm_core.errors import DataError, NotebookError, SettingsError
 from skelmm_core.sources import sample
 from skelmm_core.sources.ntu_writer import write_ntu
@@ -285,6 +287,20 @@ def test_metrics_of_an_earlier_run_are_no_sign_of_an_end(tmp_path, motion, monke
     done: Future[str] = Future()
     done.set_result("")
     assert "ended without writing" in pipeline._message(done, old.parent.name, state, start, False)
+
+
+def test_a_kernel_that_is_kept_waiting_is_no_full_disk(tmp_path, monkeypatch):
+    def slow(*_, iopub_timeout, **__):
+        assert iopub_timeout == worker.ANSWER >= 60
+        raise CellTimeoutError("Timeout waiting for IOPub output")
+
+    monkeypatch.setattr(papermill, "execute_notebook", slow)
+    monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    for name in ("PYTHONPATH", "PYDEVD_DISABLE_FILE_VALIDATION"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    told = worker.execute("02_train.ipynb", str(tmp_path), {}, None)
+    assert "sent no answer" in told and "overloaded" in told and "can't write" not in told
 
 
 def test_a_worker_that_is_interrupted_before_its_notebook_begins_is_told_as_such(tmp_path):

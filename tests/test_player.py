@@ -400,6 +400,22 @@ def test_modalities_without_a_meaning_and_unknown_joints_are_refused():
         drawing.show(np.ones((5, 25, 3)), "ntu25")
 
 
+def test_what_is_odd_is_told_below_the_player():
+    clip = moving(skeletons.NTU25, 1, 20)
+    assert drawing.Player(clip).data["notes"] == []
+    (note,) = drawing.Player(1000 * clip).data["notes"]
+    assert re.fullmatch(r"bodies of [\d.e+]+ m: are these millimetres\? Divide them by 1000", note)
+    assert drawing.Player(np.zeros((1, 5, 25, 3)), skeleton="ntu25").data["notes"] == ["nobody is there in any frame"]
+    glitch = clip.copy()
+    glitch[0, 7, 3] = 500
+    assert drawing.Player(glitch).data["notes"] == [], "a joint that jumps is another matter"
+
+
+def test_a_strip_of_millimetres_has_few_ticks():
+    figure = drawing.film_strip(1000 * moving(skeletons.NTU25, 1, 20), "ntu25")
+    assert 1 < len(figure.axes[0].get_yticks()) < 15
+
+
 def test_a_still_or_empty_clip_plays():
     for joints in (np.zeros((1, 3, 25, 3)), np.ones((1, 1, 25, 3)), np.ones((2, 30, 25, 3))):
         front = drawing.show(joints, "ntu25", "all")

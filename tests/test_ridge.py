@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from sklearn.linear_model import Ridge
 
-from skelmm_core.errors import SettingsError
+from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.evaluation import linear
 from skelmm_core.evaluation.ridge import SCALES, ridge
 from skelmm_core.evaluation.views import Viewed
@@ -75,9 +75,12 @@ def test_the_factor_is_the_best_on_clips_that_were_apart(together):
         e = np.exp(scale * logits)
         losses.append(-np.log((e / e.sum(axis=1, keepdims=True))[np.arange(30), labels.numpy()[apart]]).mean())
     assert 0 < np.argmin(losses) < len(losses) - 1, "inside of what is tried"
-    plain = theirs(x[0].double().numpy(), labels.numpy(), 0.01).coef_.T if not together else None
-    if plain is not None:
-        assert factor(weight[0].numpy(), plain) == pytest.approx(float(SCALES[np.argmin(losses)]), rel=1e-3)
+    if together:
+        plain = theirs(np.concatenate(list(x.double().numpy()), axis=1), labels.numpy(), 0.01).coef_.T
+        found = factor(weight.flatten(0, 1).numpy() / len(x), plain)
+    else:
+        found = factor(weight[0].numpy(), theirs(x[0].double().numpy(), labels.numpy(), 0.01).coef_.T)
+    assert found == pytest.approx(float(SCALES[np.argmin(losses)]), rel=1e-3)
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -97,10 +100,18 @@ def test_scale_and_place_of_features_have_no_say():
 
 
 def test_constant_features_and_single_clips_give_numbers():
-    for x, labels in ((torch.ones(1, 6, 3), torch.arange(6) % 3), (torch.randn(1, 1, 3), torch.tensor([2]))):
-        weight, bias = ridge(x, labels, CLASSES, 1e-6, False)
-        assert torch.isfinite(weight).all() and torch.isfinite(bias).all()
-        assert linear.logits_of(x, weight, bias)[0, 0].argmax() == labels[0] or len(labels) > 1
+    x, labels = torch.ones(1, 6, 3), torch.tensor([0, 1, 1, 1, 2, 1])
+    logits = linear.logits_of(x, *ridge(x, labels, CLASSES, 1e-6, False))
+    assert torch.isfinite(logits).all() and (logits.argmax(dim=2) == 1).all(), "the class that most have"
+    x = torch.randn(1, 1, 3)
+    assert linear.logits_of(x, *ridge(x, torch.tensor([2]), CLASSES, 1e-6, False)).argmax() == 2
+
+
+def test_features_that_are_there_twice_need_no_more_penalty():
+    x, labels = some(90, 15)
+    twice = torch.cat([x, x[:, :, :5]], dim=2)
+    logits = linear.logits_of(twice, *ridge(twice, labels, CLASSES, 1e-12, False))
+    assert torch.isfinite(logits).all() and (logits.mean(dim=0).argmax(dim=1) == labels).float().mean() > 0.9
 
 
 def test_the_linear_probe_takes_it_by_its_setting():
@@ -129,6 +140,16 @@ def test_probabilities_say_how_sure_they_are():
     logits = linear.logits_of(y, *ridge(x, labels, CLASSES, 1e-3, False)).mean(dim=0)
     sure, right = F.softmax(logits, dim=1).amax(dim=1).mean(), (logits.argmax(dim=1) == truth).float().mean()
     assert 0.5 < float(right) < 0.99 and abs(float(sure) - float(right)) < 0.04
+
+
+@pytest.mark.parametrize("fit", ["sgd", "ridge"])
+def test_features_that_are_not_finite_are_told(fit):
+    (x, labels), s = some(30, 4), Evaluate(probe_fit=fit, probe_epochs=1)
+    train, ill = ({name: f.clone() for name, f in zip("ab", x, strict=True)} for _ in range(2))
+    ill["b"][3, 1] = float("nan")
+    for part, pair in (("train", (ill, train)), ("test", (train, ill))):
+        with pytest.raises(DataError, match=f"^{part}: features of b are not finite"):
+            linear.linear_probe(pair[0], labels, pair[1], labels, CLASSES, s, "late")
 
 
 @pytest.mark.parametrize("given", [{"probe_fit": "lbfgs"}, {"probe_ridge": 0.0}, {"probe_ridge": float("nan")}])

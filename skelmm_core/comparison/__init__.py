@@ -17,13 +17,14 @@ from skelmm_core import manifest, memory, settings
 from skelmm_core.comparison.parts import PARTS, Figures, Part
 from skelmm_core.comparison.subjects import AUGMENT, FIT, INPUT, READ, REFERENCES, Subject, data, fields, weights_digest, with_references
 from skelmm_core.evaluation import recipes
+from skelmm_core.evaluation.linear import lighter
 from skelmm_core.evaluation.recipes import Recipe
 from skelmm_core.files import replacing
 
 __all__ = ["REFERENCES", "Row", "Subject", "compare", "data", "weights_digest", "with_references"]
 PROBE = (
     "probe_epochs", "probe_lr", "probe_lr_drop", "probe_batch", "probe_standardise", "probe_fusion", "neighbours", "probe_views",
-    "probe_fit", "probe_ridge", "whiten_for", *AUGMENT,
+    "probe_fit", "probe_ridge", *AUGMENT,
 )  # fmt: skip
 
 
@@ -77,9 +78,9 @@ def _computed(subject: Subject, name: str, recipe: Recipe, part: Part) -> Figure
     if tuned and (subject.role == "supervised" or getattr(recipe, "by", "finetune") == "finetune"):
         what, advice = f"{subject.name}, {name} at batch={cast(Any, recipe).batch} on {device}", f"lower -p {name}.batch, or frames"
     elif recipe.kind == "linear":
-        advice = f"lower probe_views, or -p {name}.batch"
+        advice = f"lower probe_views, or -p {name}.batch" if subject.exp.settings.probe_fit == "sgd" else lighter(subject.exp.settings)
     elif recipe.kind in ("semi", "fusion", "robust"):
-        advice = "lower probe_views or probe_batch"
+        advice = lighter(subject.exp.settings)
     with memory.enough(what, advice):
         return part.compute()
 

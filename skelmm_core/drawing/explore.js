@@ -64,7 +64,7 @@ function clipList(host, data, id) {
   const count = add(card, "div", { class: "count", role: "status" });
   const both = add(card, "div", { class: "both" }), list = add(both, "div", { class: "list" }), stage = add(both, "div", { class: "stage" });
   const parts = [];
-  if (many < data.total) parts.push(`Listed: ${many} of the file's ${data.total} clips, taken in turn from the classes.`);
+  if (many < data.total) parts.push(`Listed: ${many} of the file's ${data.total} clips, ${data.chosen ? "as chosen" : "taken in turn from the classes"}.`);
   if (held < many) parts.push(`Of these, ${held} are packed into this page and play here (▶), taken in turn from the classes; the others, in grey, play where a kernel runs.`);
   add(card, "div", { class: "note" }, parts.join(" "));
 
@@ -104,7 +104,7 @@ function clipList(host, data, id) {
   }
   function tell() {
     const here = rows.filter((row) => data.numbers[row] in data.stored).length;
-    count.textContent = `${rows.length} of ${clips(many)} match` + (held < many ? `, ${here} of them play here` : "");
+    count.textContent = `${rows.length} of ${clips(many)} match${rows.length === 1 ? "es" : ""}` + (held < many ? `, ${here} of them play here` : "");
   }
   function choose(row) {
     chosen = row;

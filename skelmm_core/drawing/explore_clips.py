@@ -52,11 +52,11 @@ class Browser:
                 raise SettingsError(f"chosen must be numbers of clips, 0 to {count - 1}, at least one; found {chosen.tolist()[:5]}")
         held = choices.whole("held", held, "1 clip or more", 1)
         self.clips, self.title = clips, title or getattr(clips, "title", "")
-        self.listed = np.arange(count) if chosen is None else chosen
+        self.listed, self.chosen = np.arange(count) if chosen is None else chosen, chosen is not None
         self.names = [" ".join(clips.names[int(i)].split()) for i in self.listed]
         room = LISTED // max(12 + sum(len(json.dumps(name)) for name in self.names) // len(self.names), 1)
         if room < len(self.listed):
-            kept = spread(clips.labels[self.listed], room)
+            kept, self.chosen = spread(clips.labels[self.listed], room), False
             self.listed, self.names = self.listed[kept], [self.names[k] for k in kept]
         self.held = self._drawn(held)  # those that play; fewer once they are packed and don't fit
 
@@ -68,7 +68,8 @@ class Browser:
         columns += [self._column(name, getattr(clips, many, None)) for name, many in COLUMNS]
         told, notes = self._packed()
         return {
-            "title": self.title, "heading": self.title, "total": len(clips.labels), "numbers": self.listed.tolist(), "names": self.names,
+            "title": self.title, "heading": self.title, "total": len(clips.labels), "chosen": self.chosen,
+            "numbers": self.listed.tolist(), "names": self.names,
             "columns": [column for column in columns if column], "frames": np.asarray(clips.frames)[self.listed].tolist(),
             "rate": clips.frame_rate, "stored": {str(number): k for k, number in enumerate(self.held)}, "notes": notes,
             "player": told | {"notes": [], "autoplay": True},

@@ -207,6 +207,7 @@ function linkedMap(host, data, id) {
   }
   function step(share) {
     slider.value = share;
+    if (corners) drop(); // others lie in the lasso
     now = place();
     tellStep();
     touch();
@@ -245,6 +246,7 @@ function linkedMap(host, data, id) {
 
   function explain() { // the legend
     const c = column();
+    if (corners) gather();
     lit = new Set();
     legend.textContent = "";
     add(legend, "b", {}, c.unit ? `${c.name} (${c.unit})` : c.name);

@@ -311,7 +311,7 @@ function play(host, data, kept = {}) {
       if (mid[2] < pole[2]) write("camera side", mid[0], mid[1] + 12, "#777", "", "center", 10);
     }
     const corners = [[a0, b0], [a0, b1], [a1, b0], [a1, b1]].map(([a, b]) => [a, b, see(a, floor, b)]);
-    const [a, b] = corners.reduce((one, other) => (other[2][0] < one[2][0] ? other : one)), tick = top - floor > 4 ? 1 : 0.5;
+    const [a, b] = corners.reduce((one, other) => (other[2][0] < one[2][0] ? other : one)), tick = top - floor > 4 ? Math.ceil((top - floor) / 8) : 0.5;
     line(see(a, floor, b), see(a, Math.max(top, floor + tick), b), "#a8a8a8", 1);
     for (let h = tick; h < top - floor + 1e-6; h += tick) {
       const p = see(a, floor + h, b);

@@ -149,7 +149,13 @@ class Player:
         own, none = name in ("joint", "bone"), found[0].unit == "unit vector"
         reference = length if own else scene.round_value(np.concatenate([size.ravel() for size in sizes]))
         end = 1.0 if none else (float(f"{np.percentile(known, 98):.2g}") if known.size else 0.0) or 1.0
-        words = "arrows true to scale" if own else "length 1" if none else quantity(reference, found[0].unit, self.clock, order)
+        words = (
+            "arrows true to scale" + ", but the centre's, a unit normal" * (name == "bone")
+            if own
+            else "length 1"
+            if none
+            else quantity(reference, found[0].unit, self.clock, order)
+        )
         return {
             "label": palette.label(name), "colour": palette.modality_colour(name), "own": own, "order": order,
             "reference": reference, "metres": 1.0 if own else length / reference, "length": length, "longest": scene.LONGEST,

@@ -54,10 +54,13 @@ class Shot:
 
     @property
     def note(self) -> str:
-        if self.joints.shape[1] == self.whole:
-            return ""
-        end = self.begin + self.joints.shape[1] - 1
-        return f"shown: {self.begin / self.rate:.2f} to {end / self.rate:.2f} s of {(self.whole - 1) / self.rate:.2f} s"
+        """What has to be said of it: that nobody is there, the wrong unit, and which part is shown; else ""."""
+        words = ["nobody is there in any frame"] if np.isnan(self.joints).all() else []
+        words += [large] if (large := scene.too_large(self.joints, self.skeleton)) else []
+        if self.joints.shape[1] < self.whole:
+            end = self.begin + self.joints.shape[1] - 1
+            words.append(f"shown: {self.begin / self.rate:.2f} to {end / self.rate:.2f} s of {(self.whole - 1) / self.rate:.2f} s")
+        return "; ".join(words)
 
     def _part(self, span: Any) -> tuple[int, int]:
         """The first frame that was asked for, and the one after the last."""

@@ -96,7 +96,8 @@ def _strips(clip: Any, skeleton: Skeleton | str, frames: int, names: list[str | 
                 if arrow is not None:
                     _arrows(axes, arrow, frame, name, shift, turn)
             axes.axhline(0, color=palette.GROUND, lw=1, zorder=0, label="_ground")
-            axes.yaxis.set_major_locator(MultipleLocator((0.5 if len(names) == 1 else 1.0) * (1 if space else 0.4)))
+            tick = (0.5 if len(names) == 1 else 1.0) * (1 if space else 0.4)
+            axes.yaxis.set_major_locator(MultipleLocator(tick * max(1.0, np.ceil(height / (8 * tick)))))
             axes.spines["bottom"].set_visible(False)
             axes.tick_params(axis="x", length=0)
             if arrow is not None:

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from skelmm_core.batches import generator, order
-from skelmm_core.errors import SettingsError, TrainingError, nearest
+from skelmm_core.errors import DataError, SettingsError, TrainingError, nearest
 from skelmm_core.evaluation.features import Features, checked_labels, stacked
 from skelmm_core.evaluation.metrics import ProbeResult, scored
 from skelmm_core.evaluation.ridge import ridge
@@ -64,6 +64,10 @@ def linear_probe(
     x, y = versions(train), stacked(test, like=train)  # (S, (1 + R) * N, F), (S, N', F)
     train_labels = checked_labels(train_labels, stacked(train), classes, "train")
     test_labels = checked_labels(test_labels, y, classes, "test")
+    for part, found in (("train", x), ("test", y)):
+        ill = [name for name, f in zip(names, found, strict=True) if not torch.isfinite(f).all()]
+        if ill:
+            raise DataError(f"{part}: features of {', '.join(ill)} are not finite; are the encoders' weights, or the clips, damaged?")
     if standardise:
         mean, scale = scaling(x)
         x, y = (x - mean) * scale, (y - mean) * scale
@@ -90,6 +94,11 @@ def classifiers(features: Features, labels: Tensor, classes: int, settings: Eval
     weight, bias = fit((x - mean) * scale, labels, tuple(features), classes, settings, together)
     weight = scale.transpose(1, 2) * weight
     return weight, bias - mean @ weight
+
+
+def lighter(settings: Evaluate) -> str:
+    """What to do where memory does not suffice for a linear probe, as `memory.enough` wants it."""
+    return "lower probe_views, segments or regions" if settings.probe_fit == "ridge" else "lower probe_views or probe_batch"
 
 
 def versions(features: Features) -> Tensor:
