@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import networkx
 import numpy as np
 import pytest
 import torch
+from scipy.sparse.csgraph import connected_components
 
 from skelmm_core import skeletons
 from skelmm_core.encoder import Encoder, EncoderShape
@@ -41,12 +41,14 @@ def test_more_segments_than_frames_are_refused():
 
 @pytest.mark.parametrize("name", ALL)
 def test_regions_are_what_hangs_together_on_one_side(name):
-    """Against networkx: components of the graph without links between the sides; every joint is in one region, none is a mix of sides."""
+    """Against scipy: components of the graph without links between the sides; every joint is in one region, none is a mix of sides."""
     skeleton = skeletons.get(name)
-    side, graph = skeleton.sides(), networkx.Graph()
-    graph.add_nodes_from(range(len(skeleton)))
-    graph.add_edges_from((a, b) for a, b in skeleton.edges if side[a] == side[b])
-    limbs = {frozenset(part) for part in networkx.connected_components(graph) if side[min(part)] != "middle"}
+    side, graph = skeleton.sides(), np.zeros((len(skeleton),) * 2)
+    for a, b in skeleton.edges:
+        graph[a, b] = side[a] == side[b]
+    parts = connected_components(graph, directed=False)[1]
+    limbs = {frozenset(np.flatnonzero(parts == k).tolist()) for k in range(parts.max() + 1)}
+    limbs = {limb for limb in limbs if side[min(limb)] != "middle"}
     trunk, *found = skeleton.regions()
     assert {frozenset(part) for part in found} == limbs and len(found) == len(limbs)
     assert trunk == [v for v in range(len(skeleton)) if side[v] == "middle"]
