@@ -15,6 +15,7 @@ from skelmm_core.comparison import parts, subjects
 from skelmm_core.errors import TrainingError
 from skelmm_core.evaluation import linear, recipes
 from skelmm_core.experiment import Experiment
+from skelmm_core.settings import Evaluate
 
 motion = toy_stage.motion  # a fixture
 FULL = "CUDA out of memory. Tried to allocate 20.00 MiB"
@@ -49,14 +50,14 @@ def test_of_versions_of_training_clips(motion, tmp_path, capsys, monkeypatch):
 def test_of_probes(motion, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(experiment, "score", full)
     shown = refused(capsys, *evaluate(motion, tmp_path, "--probe-batch", 7, "--probe-views", 1))
-    assert f"linear probes and kNN at probe_batch=7, probe_views=1: out of memory; lower either {REASON}" in shown
+    assert f"linear probes and kNN at probe_batch=7, probe_views=1: out of memory; lower probe_views or probe_batch {REASON}" in shown
 
 
 def test_of_classifiers_that_are_exported(motion, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(linear, "classifiers", full)
     words = ("pretrain", tmp_path / "a.safetensors", "--classes", "--data", motion, "--out", tmp_path, "--smoke", "--device", "cpu")
     shown = refused(capsys, "export", *words, "--modalities", "joint", "--probe-batch", 7)
-    assert f"linear classifiers at probe_batch=7, probe_views=0: out of memory; lower either {REASON}" in shown
+    assert f"linear classifiers at probe_batch=7, probe_views=0: out of memory; lower probe_views or probe_batch {REASON}" in shown
     assert not (tmp_path / "a.safetensors").exists()
 
 
@@ -115,3 +116,8 @@ def test_another_error_is_not_taken_for_it(motion, tmp_path, monkeypatch):
     monkeypatch.setattr(experiment.features, "extract", lambda *_, **__: torch.zeros(2) @ torch.zeros(3))
     with pytest.raises(RuntimeError, match="size"):
         exp.features(exp.untrained())
+
+
+def test_advice_names_what_the_probe_that_runs_needs():
+    assert linear.lighter(Evaluate()) == "lower probe_views or probe_batch"
+    assert linear.lighter(Evaluate(probe_fit="ridge")) == "lower probe_views, segments or regions", "ridge regression knows no batches"
