@@ -83,6 +83,11 @@ class Evaluate:
     def readout(self) -> Readout:
         return Readout(self.segments, self.regions)
 
+    @property
+    def whiten_all(self) -> int:
+        """Components that are kept for linear probes, too; 0: they get features as they are."""
+        return self.whiten if self.whiten_for == "all" else 0
+
 
 @dataclass(frozen=True)
 class Pretrain(Evaluate):

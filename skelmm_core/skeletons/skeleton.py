@@ -158,7 +158,8 @@ class Skeleton:
     def regions(self) -> list[list[int]]:
         """Parts of the body, each a list of joints: first those without a side (the trunk and the head), if there are any, then each
         limb, which is what hangs together on one side."""
-        side, left = self.sides(), [joint for joint, name in enumerate(self.sides()) if name != "middle"]
+        side = self.sides()
+        left = [joint for joint, name in enumerate(side) if name != "middle"]
         middle = [joint for joint, name in enumerate(side) if name == "middle"]
         found = [middle] if middle else []
         while left:
