@@ -30,19 +30,21 @@ def dropout(x: Tensor, p: float) -> Tensor:
 class _Dropout(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, dropped: int) -> Tensor:
-        if 2 * dropped == LEVELS:
-            keep = torch.from_numpy(np.unpackbits(_bytes(x.numel() // 8 + 1).numpy())).view(torch.bool)
-        else:
-            keep = _bytes(x.numel()) >= dropped
-        keep = keep.as_strided(x.shape, x.stride())
-        ctx.save_for_backward(keep)
-        ctx.scale = LEVELS / (LEVELS - dropped)
-        return (x * keep).mul_(ctx.scale)
+        drawn = _bytes(x.numel() // 8 + 1) if 2 * dropped == LEVELS else _bytes(x.numel()) >= dropped
+        ctx.save_for_backward(drawn)
+        ctx.scale, ctx.layout = LEVELS / (LEVELS - dropped), (x.shape, x.stride())
+        return _kept(x, drawn, *ctx.layout).mul_(ctx.scale)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (keep,) = ctx.saved_tensors
-        return (grad * keep).mul_(ctx.scale), None
+        return _kept(grad, *ctx.saved_tensors, *ctx.layout).mul_(ctx.scale), None
+
+
+def _kept(x: Tensor, drawn: Tensor, shape: torch.Size, stride: tuple[int, ...]) -> Tensor:
+    """`x`, and 0 where `drawn` says so: a truth for each element in the order of memory, or a bit, which takes an eighth of the room."""
+    if drawn.dtype == torch.uint8:
+        drawn = torch.from_numpy(np.unpackbits(drawn.numpy())).view(torch.bool)
+    return x * drawn.as_strided(shape, stride)
 
 
 def _bytes(count: int) -> Tensor:

@@ -8,8 +8,9 @@ convolutions plain matrix products and lets the temporal convolution run in its 
 from __future__ import annotations
 
 from collections.abc import ItemsView, ValuesView
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -18,15 +19,12 @@ from torch import Tensor, nn
 from skelmm_core import modalities
 from skelmm_core.dropout import dropout
 from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.forgetting import forgotten
+from skelmm_core.graph_conv import GraphConv
 from skelmm_core.norm import Norm1d, Norm2d
 from skelmm_core.readout import WHOLE, Readout, pooled
 from skelmm_core.skeletons import Skeleton
 from skelmm_core.temporal import TemporalConv
-
-# A graph convolution of at most this many outputs (V * C_out) runs as one dense matrix product: more arithmetic, but one
-# large product instead of many small ones. Measured on two AVX-512 cores, where bfloat16 products are cheaper. In other types the formula
-# is computed as it stands, which is what `evaluation.complexity` counts.
-DENSE_LIMIT = {torch.float32: 512, torch.bfloat16: 800}
 
 
 @dataclass(frozen=True)
@@ -50,40 +48,6 @@ class EncoderShape:
         return [(i, o, 2 if n in (4, 7) else 1) for n, (i, o) in enumerate(zip([3, *outs], outs, strict=False))]
 
 
-class GraphConv(nn.Module):
-    """1x1 convolution to 3 subsets, then aggregation over the graph with learned edge importance.
-
-    out[t, w, c] = sum_k sum_v (W_k x[t, v] + b_k)[c] (A_k * importance_k)[v, w]
-    """
-
-    def __init__(self, c_in: int, c_out: int, joints: int):
-        super().__init__()
-        self.conv = nn.Conv2d(c_in, 3 * c_out, 1)
-        self.importance = nn.Parameter(torch.ones(3, joints, joints))
-        self.c_in, self.c_out = c_in, c_out
-
-    def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
-        b, t, v, _ = x.shape
-        graph = adjacency * self.importance  # (3, V, W)
-        weight = self.conv.weight.view(3, self.c_out, self.c_in)
-        if v * self.c_out <= DENSE_LIMIT.get(x.dtype, 0):
-            kernel = torch.einsum("kvw,koi->viwo", graph, weight).reshape(v * self.c_in, v * self.c_out)
-            bias = self._bias(graph).reshape(-1).to(x.dtype)
-            return torch.addmm(bias, x.reshape(b * t, -1), kernel.to(x.dtype)).view(b, t, v, self.c_out)
-        if self.c_in < self.c_out and x.dtype in DENSE_LIMIT:  # over the graph first, while there are fewer channels
-            y = torch.matmul(graph.permute(2, 0, 1).reshape(v * 3, v), x.reshape(b * t, v, self.c_in))  # (B*T, V*3, C)
-            y = F.linear(y.view(b * t, v, 3 * self.c_in), weight.transpose(0, 1).reshape(self.c_out, -1))
-            return y.add_(self._bias(graph)).view(b, t, v, self.c_out)
-        y = F.linear(x, weight.reshape(-1, self.c_in), self.conv.bias)  # (B, T, V, 3*C')
-        y = y.view(b * t, v * 3, self.c_out)
-        return torch.matmul(graph.permute(2, 1, 0).reshape(v, v * 3), y).view(b, t, v, self.c_out)
-
-    def _bias(self, graph: Tensor) -> Tensor:
-        """What the convolution's biases come to at each joint, (V, C')."""
-        bias = cast(Tensor, self.conv.bias)  # torch knows convolutions without one, too
-        return torch.einsum("kvw,ko->wo", graph, bias.view(3, self.c_out))
-
-
 class Block(nn.Module):
     """Graph convolution, BN, ReLU, 9x1 temporal convolution, BN, dropout, residual, ReLU; (B, T, V, C) -> (B, T / stride, V, C')."""
 
@@ -103,14 +67,23 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
         y = self.graph(x, adjacency).permute(0, 3, 1, 2)  # (B, C', T, V), channels last in memory
-        y = F.relu(self.norm1(y), inplace=True)
-        y = self.norm2(self.temporal(y))
+        y, again = self.norm1.remembering(y)
+        with forgotten(y, lambda: F.relu_(again())) if again else nullcontext():
+            y = self.temporal(F.relu(y, inplace=True))
+        y = self.norm2(y)
         if self.dropout and self.training:
             y = dropout(y, self.dropout)
         if not self.first:
             x = x[:, :: self.stride].permute(0, 3, 1, 2)
-            y = y + (x if self.shortcut is None else self.shortcut(x))
+            y = y + (x if self.shortcut is None else self._short(self.shortcut[0], self.shortcut[1], x))
         return F.relu(y, inplace=True).permute(0, 2, 3, 1)  # (B, T', V, C')
+
+    @staticmethod
+    def _short(conv: nn.Module, norm: nn.Module, x: Tensor) -> Tensor:
+        y = conv(x)
+        with forgotten(y, lambda: conv(x)):
+            normalised: Tensor = norm(y)
+        return normalised
 
 
 class Encoder(nn.Module):

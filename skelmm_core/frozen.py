@@ -23,6 +23,7 @@ from skelmm_core.norm import Norm1d, Norm2d
 from skelmm_core.preparation import STILL, face_camera, facing
 from skelmm_core.settings import Evaluate
 from skelmm_core.skeletons import Skeleton
+from skelmm_core.temporal import convolved
 
 
 def scale_and_shift(norm: Norm1d | Norm2d) -> tuple[Tensor, Tensor]:
@@ -46,7 +47,7 @@ class FrozenBlock(nn.Module):
 
     The first block of an encoder takes its input normalisation, `scale` and `shift` (V, C), into its graph convolution, which is then one
     product (V*C, V*C'). For three channels that is less arithmetic, too: V*C * V*C' multiplications a frame, not V * 3V * C + V * 3C * C'.
-    For later blocks it would be more (`encoder.DENSE_LIMIT` is for training, where every single product has a price).
+    For later blocks it would be more (`graph_conv.DENSE_LIMIT` is for training, where every single product has a price).
     """
 
     graph: Tensor | None
@@ -95,7 +96,7 @@ class FrozenBlock(nn.Module):
             y = F.linear(y.view(b, t, v, -1), self.weight)
             y += self.bias.to(y.dtype)
         y = F.relu(y, inplace=True).permute(0, 3, 1, 2)  # (B, C', T, V), channels last in memory
-        y = F.conv2d(y, self.temporal, self.temporal_bias, (self.stride, 1), (4, 0))
+        y = convolved(y, self.temporal, self.temporal_bias, self.stride)
         if not self.first:
             x = x[:, :: self.stride].permute(0, 3, 1, 2)
             y += x if self.shortcut is None else F.conv2d(x, self.shortcut)

@@ -85,9 +85,9 @@ def ikem(e: Tensor, k: Tensor, queue: Tensor, temperature: float = 0.07) -> Tens
     Args: e (S, N, S*D) unit predictions; k (S, N, D); queue (S, D, K), branches in the modality table's order. Returns (S,).
     """
     length = len(k) ** 0.5  # of S unit vectors on end
-    key, joint_queue = k.movedim(0, 1).flatten(1) / length, queue.flatten(0, 1)  # (N, S*D), (S*D, K)
+    key = k.movedim(0, 1).flatten(1) / length  # (N, S*D)
     positive = (e * key).sum(-1) / temperature  # (S, N)
-    negative = sums(e.flatten(0, 1).unsqueeze(0) / length, joint_queue.unsqueeze(0), temperature).own.view_as(positive)
+    negative = sums(e.flatten(0, 1).unsqueeze(0) / length, queue, temperature).own.view_as(positive)
     return F.softplus(negative - positive).mean(-1)
 
 

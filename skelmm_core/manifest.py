@@ -24,8 +24,8 @@ PACKAGE = Path(skelmm_core.__file__).resolve().parent
 ROOT = PACKAGE.parent  # of the repository, when the package runs from one
 TRAINING = (
     "skeletons/*.py", "preparation.py", "image.py", "augmentation.py", "batches.py", "modalities.py", "encoder.py", "readout.py",
-    "temporal.py", "norm.py", "dropout.py", "queues.py", "losses.py", "partition.py", "distillation.py", "frozen.py", "processes.py",
-    "stages/*.py",
+    "graph_conv.py", "temporal.py", "norm.py", "forgetting.py", "dropout.py", "queues.py", "losses.py", "partition.py",
+    "distillation.py", "frozen.py", "processes.py", "stages/*.py",
 )  # fmt: skip
 EVALUATION = tuple(f"evaluation/{name}.py" for name in (
     "features", "linear", "ridge", "knn", "metrics", "retrieval", "finetuning", "semi", "fewshot", "fusion", "views", "whitening", "scores",

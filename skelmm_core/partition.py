@@ -43,7 +43,8 @@ def sums(
     """Log-sum-exps that a contrastive loss is made of, with gradient for q (and through both factors of each product).
 
     Args:
-        q (S, N, D); queue (S, D, K), a constant, or (1, D, K) for all branches. temperature: tau.
+        q (S, N, D); queue (S, D, K), a constant, or (1, D, K) for all branches; or (B, D / B, K), B of them on end, for all. temperature:
+            tau.
         pairs: of which branches products are taken: u of q, v of `others`, or of q itself where there are no others.
         others: (B, N, D') and (B, D', K), constants: another set of branches, whose columns belong to the same clips.
         topk: how many columns `near` names, 0: none.
@@ -92,7 +93,7 @@ class _Sums(torch.autograd.Function):
                 weight[u].addcmul_(part, b[v])
                 if not others:
                     weight[v].addcmul_(part, a[u])
-            grad += _product(weight, queue[..., begin : begin + ctx.columns].transpose(-1, -2))
+            grad += _product(weight, _piece(queue, grad, begin, ctx.columns).transpose(-1, -2))
         return grad / ctx.temperature, None, None, None, None, None, None
 
 
@@ -110,9 +111,14 @@ def _weights(x: Tensor, total: Tensor, grad: Tensor, temperature: float) -> Tens
 
 def _similarities(q: Tensor, queue: Tensor, others: Sequence[Tensor] | None, begin: int, columns: int) -> tuple[Tensor, Tensor]:
     """Of the queries (S, N, columns), and of the branches that they are multiplied with."""
-    part = slice(begin, begin + columns)
-    a = _product(q, queue[..., part])
-    return a, others[0] @ others[1][..., part] if others else a
+    a = _product(q, _piece(queue, q, begin, columns))
+    return a, others[0] @ others[1][..., begin : begin + columns] if others else a
+
+
+def _piece(queue: Tensor, q: Tensor, begin: int, columns: int) -> Tensor:
+    """Some columns of the queue, (S, D, columns) or (1, D, columns)."""
+    piece = queue[..., begin : begin + columns]
+    return piece if piece.shape[1] == q.shape[2] else piece.reshape(1, q.shape[2], -1)
 
 
 def _product(x: Tensor, y: Tensor) -> Tensor:

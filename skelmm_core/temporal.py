@@ -14,15 +14,18 @@ behind a normalisation. It pays where channels are many, as in the last blocks, 
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 TAPS = 9
 LEAST = 64  # channels
+PIECE = 250  # bodies times joints that are worked on together
+ROWS = 100  # bodies times joints: with fewer the weights' spectrum, made at every call, costs more than it saves
 
 
 class TemporalConv(nn.Conv2d):
@@ -36,21 +39,27 @@ class TemporalConv(nn.Conv2d):
         super().__init__(c_in, c_out, (TAPS, 1), (stride, 1), (TAPS // 2, 0))
 
     def forward(self, x: Tensor) -> Tensor:
-        if not self._by_spectra(x):
-            return super().forward(x)
-        y: Tensor = _Spectra.apply(x.permute(0, 2, 3, 1), self.weight, self.bias)  # type: ignore[no-untyped-call]  # torch's
-        return y.permute(0, 3, 1, 2)
+        return convolved(x, self.weight, cast(Tensor, self.bias), self.stride[0])
 
-    def _by_spectra(self, x: Tensor) -> bool:
-        return (
-            x.dtype == self.weight.dtype == torch.float32
-            and x.device.type == "cpu"
-            and not torch.is_autocast_enabled("cpu")
-            and not torch.compiler.is_compiling()  # a convolution is what others know how to export and compile
-            and len(x) > 0
-            and self.stride[0] == 1
-            and min(self.in_channels, self.out_channels) >= LEAST
-        )
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: int = 1) -> Tensor:
+    """What a `TemporalConv` of this weight (C', C, 9, 1) and bias (C',) does, (B, C, T, V) -> (B, C', T / stride, V)."""
+    if not _by_spectra(x, weight, stride):
+        return F.conv2d(x, weight, bias, (stride, 1), (TAPS // 2, 0))
+    y: Tensor = _Spectra.apply(x.permute(0, 2, 3, 1), weight, bias)  # type: ignore[no-untyped-call]  # torch's
+    return y.permute(0, 3, 1, 2)
+
+
+def _by_spectra(x: Tensor, weight: Tensor, stride: int) -> bool:
+    return (
+        x.dtype == weight.dtype == torch.float32
+        and x.device.type == "cpu"
+        and not torch.is_autocast_enabled("cpu")
+        and not torch.compiler.is_compiling()  # a convolution is what others know how to export and compile
+        and len(x) * x.shape[3] >= ROWS
+        and stride == 1
+        and min(weight.shape[:2]) >= LEAST
+    )
 
 
 def matrices(frames: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -83,44 +92,56 @@ def _matrices(frames: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 class _Spectra(torch.autograd.Function):
-    """x (B, T, V, C), weight (C', C, 9, 1), bias (C',) -> (B, T, V, C'). Spectra are computed again on the way back, not kept."""
+    """x (B, T, V, C), weight (C', C, 9, 1), bias (C',) -> (B, T, V, C').
+
+    Some bodies at a time, so that their spectra stay near the processor; on the way back they are computed again, not kept.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        b, t, v, _ = x.shape
-        back = matrices(t)[2]
         ctx.save_for_backward(x, weight)
-        product = torch.bmm(_of_frames(x), _of_weights(weight, t).transpose(1, 2))  # (F, B*V, C')
-        return torch.matmul(back, product.view(len(product), b, -1).transpose(0, 1)).view(b, t, v, -1).add_(bias)
+        to, _, back = matrices(x.shape[1])
+        of_weight, y = _of_weights(weight, x.shape[1]).transpose(1, 2), x.new_empty(*x.shape[:3], len(weight))
+        for some, into in zip(_pieces(x), _pieces(y), strict=True):
+            _from_spectrum(torch.bmm(_to_spectrum(some, to), of_weight), back, into)
+        return y.add_(bias)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        b, t, v, c = x.shape
-        to, of_taps, back = matrices(t)
-        product = torch.mm(back.T, _frames_first(grad)).view(-1, b * v, grad.shape[3])  # (F, B*V, C')
-        own = taps = shift = None
-        if ctx.needs_input_grad[0]:
-            spectrum = torch.bmm(product, _of_weights(weight, t))  # (F, B*V, C)
-            own = torch.matmul(to.T, spectrum.view(len(spectrum), b, -1).transpose(0, 1)).view(b, t, v, c)
-        if ctx.needs_input_grad[1]:
-            spectrum = torch.bmm(product.transpose(1, 2), _of_frames(x))  # (F, C', C)
-            taps = torch.mm(spectrum.view(len(spectrum), -1).T, of_taps).view_as(weight)
-        if ctx.needs_input_grad[2]:
-            shift = grad.sum(dim=(0, 1, 2))
-        return own, taps, shift
+        to, of_taps, back = matrices(x.shape[1])
+        of_weight = _of_weights(weight, x.shape[1])  # (F, C', C)
+        own = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        spectrum = torch.zeros_like(of_weight) if ctx.needs_input_grad[1] else None
+        for number, (some, after) in enumerate(zip(_pieces(x), _pieces(grad), strict=True)):
+            product = _to_spectrum(after, back.T)  # (F, B*V, C')
+            if own is not None:
+                _from_spectrum(torch.bmm(product, of_weight), to.T, _pieces(own)[number])
+            if spectrum is not None:
+                spectrum.baddbmm_(product.transpose(1, 2), _to_spectrum(some, to))
+        taps = torch.mm(spectrum.view(len(spectrum), -1).T, of_taps).view_as(weight) if spectrum is not None else None
+        return own, taps, grad.sum(dim=(0, 1, 2)) if ctx.needs_input_grad[2] else None
 
 
-def _frames_first(x: Tensor) -> Tensor:
-    """(B, T, V, C) -> (T, B*V*C)"""
-    return x.transpose(0, 1).reshape(x.shape[1], -1)
+def _pieces(x: Tensor) -> tuple[Tensor, ...]:
+    """(B, T, V, C) -> bodies whose spectra are computed together."""
+    return x.split(-(-PIECE // x.shape[2]))
 
 
-def _of_frames(x: Tensor) -> Tensor:
-    """(B, T, V, C) -> its spectrum, (F, B*V, C)"""
+def _to_spectrum(x: Tensor, to: Tensor) -> Tensor:
+    """(B, T, V, C) by a matrix (F, T) -> (F, B*V, C), body by body: each lands where it belongs, and no frame is moved before."""
     b, t, v, c = x.shape
-    return torch.mm(matrices(t)[0], _frames_first(x)).view(-1, b * v, c)
+    spectrum = x.new_empty(len(to), b, v * c)
+    for body, frames in enumerate(x.reshape(b, t, v * c)):
+        torch.mm(to, frames, out=spectrum[:, body])
+    return spectrum.view(-1, b * v, c)
+
+
+def _from_spectrum(spectrum: Tensor, back: Tensor, into: Tensor) -> None:
+    """(F, B*V, C) by a matrix (T, F) -> `into` (B, T, V, C)"""
+    b, t = into.shape[:2]
+    torch.bmm(back.expand(b, -1, -1), spectrum.view(len(spectrum), b, -1).transpose(0, 1), out=into.view(b, t, -1))
 
 
 def _of_weights(weight: Tensor, frames: int) -> Tensor:

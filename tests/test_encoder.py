@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from naive_stgcn import encode, random_encoder, slow_adjacency
 from torch import nn
 
-from skelmm_core import encoder as encoder_module
-from skelmm_core import modalities, skeletons
+from skelmm_core import graph_conv, modalities, skeletons
 from skelmm_core.encoder import Branches, Encoder, EncoderShape, initialise
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.frozen import freeze
@@ -68,7 +67,7 @@ def test_parameter_count_of_the_published_size():
 @pytest.mark.parametrize("skeleton", skeletons.SKELETONS.values(), ids=lambda s: s.name)
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 def test_agrees_with_naive_stgcn(monkeypatch, path, skeleton, train):
-    monkeypatch.setattr(encoder_module, "DENSE_LIMIT", PATHS[path])
+    monkeypatch.setattr(graph_conv, "DENSE_LIMIT", PATHS[path])
     encoder, state = pair(skeleton)
     encoder.train(train)
     x = clips(4, joints=len(skeleton))
@@ -83,7 +82,7 @@ def test_agrees_with_naive_stgcn(monkeypatch, path, skeleton, train):
 
 @pytest.mark.parametrize("path", PATHS)
 def test_gradients_agree_with_naive_stgcn_in_float64(monkeypatch, path):
-    monkeypatch.setattr(encoder_module, "DENSE_LIMIT", PATHS[path])
+    monkeypatch.setattr(graph_conv, "DENSE_LIMIT", PATHS[path])
     encoder, state = pair(seed=3)
     encoder.double().train()
     state = {
@@ -161,7 +160,7 @@ def test_empty_bodies_enter_nothing_in_training_when_only_present_ones_do():
 
 def test_bfloat16_autocast_stays_close(monkeypatch):
     for path in PATHS.values():
-        monkeypatch.setattr(encoder_module, "DENSE_LIMIT", path)
+        monkeypatch.setattr(graph_conv, "DENSE_LIMIT", path)
         encoder, _ = pair()
         x = clips(4)
         exact = encoder.eval()(x)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from naive_stgcn import encode, random_encoder
 from torch import nn
 
-from skelmm_core import batches, cli, clips, frozen, modalities, onnx_file, settings, skeletons
+from skelmm_core import batches, cli, clips, frozen, modalities, onnx_file, settings, skeletons, temporal
 from skelmm_core.encoder import Branches, Encoder, EncoderShape
 from skelmm_core.errors import CheckpointError, DataError, SettingsError
 from skelmm_core.evaluation.features import extract
@@ -74,6 +74,21 @@ def test_frozen_encoders_give_the_features_of_the_encoders(skeleton, bodies, peo
         computed = modalities.compute(x, torch.full((count,), 30.0), skeleton)
         expected = torch.stack(list(branches.features(computed).values()), dim=1)
         assert worst(model(computed), expected) < 1e-5
+
+
+def test_many_bodies_of_many_channels_go_by_spectra(monkeypatch):
+    head, graph = {"0": (128, 128), "2": (16, 128)}, torch.from_numpy(NTU25.adjacency())
+    state = random_encoder(torch.Generator().manual_seed(0), graph, head, hidden=16, features=128)
+    encoder = Encoder(NTU25, EncoderShape(16, 128, 16))
+    encoder.load_state_dict({name: state[published_name(name)] for name in encoder.state_dict()})
+    model, x = frozen.freeze(Branches({"joint": encoder}).eval()), torch.randn(3, 3, 20, 25, 2)
+    calls: list[int] = []
+    real = temporal._Spectra.apply
+    monkeypatch.setattr(temporal._Spectra, "apply", lambda *args: calls.append(1) or real(*args))
+    with torch.no_grad():
+        few, many = model({"joint": x[:1]}), model({"joint": x})
+    assert len(calls) == 2  # the ninth and tenth convolution of six bodies; two bodies are too few
+    assert worst(many, encode(state, x)[0].unsqueeze(1)) < 1e-5 and worst(few, many[:1]) < 1e-5
 
 
 @pytest.mark.parametrize("bodies", BODIES)

@@ -74,3 +74,11 @@ def test_what_is_kept_for_the_gradient(monkeypatch, length):
     assert sum(t.numel() for t in kept if t.data_ptr() != queue.data_ptr()) < 200 and found.own.shape == (S, N)
     similarities = sum(a.numel() for a, _ in found.own.grad_fn.kept)
     assert similarities == (S * N * length if S * N * length <= 1 << 16 else 0)
+
+
+@pytest.mark.parametrize("columns", [7, 23, 0])
+def test_queues_on_end_are_put_together_piece_by_piece(columns):
+    queues, q = units(2, D, K, dim=1, seed=5), units(1, N, 2 * D, seed=6).requires_grad_()
+    (one,) = torch.autograd.grad((found := sums(q, queues, TAU, columns=columns).own).sum(), q)
+    (other,) = torch.autograd.grad((joined := sums(q, queues.reshape(1, 2 * D, K), TAU).own).sum(), q)
+    torch.testing.assert_close((found, one), (joined, other), rtol=1e-12, atol=1e-12)

@@ -21,8 +21,7 @@ from benchmarks.plain.clips import augmented, prepare, sheared, window
 from benchmarks.plain.modalities import compute
 from benchmarks.plain.stgcn import graph
 from benchmarks.plain.tables import AXIS, BONE, EDGES, LETTER, SUFFIX
-from skelmm_core import augmentation, batches, modalities, settings
-from skelmm_core import encoder as encoder_module
+from skelmm_core import augmentation, batches, graph_conv, modalities, settings
 from skelmm_core.clips import Recording, Source, write
 from skelmm_core.encoder import Branches
 from skelmm_core.layout import published_name
@@ -348,7 +347,7 @@ def test_losses_and_gradients_are_the_same_with_ordinary_weights(stage, preset, 
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_at_the_published_width_nothing_but_rounding_tells_gradients_apart(monkeypatch, stage):
     """Ordinary weights, 16 channels, 256 features, 50 frames: in float32 gradients differ by up to 6e-3 of the largest, in float64 not."""
-    monkeypatch.setitem(encoder_module.DENSE_LIMIT, torch.float64, encoder_module.DENSE_LIMIT[torch.float32])  # the paths of float32
+    monkeypatch.setitem(graph_conv.DENSE_LIMIT, torch.float64, graph_conv.DENSE_LIMIT[torch.float32])  # the paths of float32
     pair = Pair(stage, "described", hidden=16, features=256, embedding=128, queue=2048, frames=50)
     pair.double()
     monkeypatch.setattr(torch.Tensor, "float", lambda x: x)  # logits in float64, too
