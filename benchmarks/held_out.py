@@ -50,9 +50,13 @@ CANDIDATES: dict[str, dict[str, Any]] = {  # differences from the preset small
 READINGS: dict[str, dict[str, Any]] = {  # differences from the preset best, none of which training knows of
     "best": {},
     "whiten=0": {"whiten": 0},
-    "whiten=32": {"whiten": 32},
-    "whiten=96": {"whiten": 96},
-    "regions=false whiten=0": {"regions": False, "whiten": 0},
+    "whiten=48 whiten_shrink=0": {"whiten": 48, "whiten_shrink": 0.0},
+    "whiten=96 whiten_shrink=0": {"whiten": 96, "whiten_shrink": 0.0},
+    "whiten=192 whiten_shrink=0": {"whiten": 192, "whiten_shrink": 0.0},
+    "whiten=192": {"whiten": 192},
+    "whiten_shrink=0.001": {"whiten_shrink": 0.001},
+    "whiten_shrink=0.005": {"whiten_shrink": 0.005},
+    "whiten_shrink=0.01": {"whiten_shrink": 0.01},
     "regions=false": {"regions": False},
     "probe_ridge=1e-7": {"probe_ridge": 1e-7},
     "probe_ridge=1e-5": {"probe_ridge": 1e-5},
@@ -127,7 +131,8 @@ def read(job: tuple[Path, Path, tuple[str, ...], str, int]) -> dict[str, list[fl
     for name in names:
         reading = exp.again(**READINGS[name])
         s = reading.settings
-        seen, by_ridge, by_cosine = (s.readout, s.probe_views), (s.readout, s.probe_views, s.probe_ridge), (s.readout, s.whiten)
+        seen, by_cosine = (s.readout, s.probe_views), (s.readout, s.whiten, s.whiten_shrink)
+        by_ridge = (seen, s.probe_ridge)
         if seen not in features:
             features[seen] = reading.labelled(branches)
         if by_ridge not in linear:
