@@ -198,7 +198,7 @@ class Experiment:
 
         Those of the training clips have `probe_views` augmented versions with them (`evaluation.views`)."""
         s = self.settings
-        return whitened(self.labelled(branches), self.extracted(branches, self.test, s.readout), s.whiten if s.whiten_for == "all" else 0)
+        return whitened(self.labelled(branches), self.extracted(branches, self.test, s.readout), s.whiten_all, s.whiten_shrink)
 
     def labelled(self, branches: Branches) -> dict[str, torch.Tensor]:
         """Frozen features of the training clips before whitening, and of their `probe_views` augmented versions with them."""

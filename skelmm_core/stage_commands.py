@@ -280,10 +280,9 @@ def classifiers(exp: Experiment, branches: Branches) -> tuple[Tensor, Tensor]:
 
     s, features = exp.settings, exp.labelled(branches)
     with memory.enough(f"linear classifiers at probe_batch={s.probe_batch}, probe_views={s.probe_views}", linear.lighter(s)):
-        whiten = s.whiten if s.whiten_for == "all" else 0
-        white = whitened(features, features, whiten)[0]
+        white = whitened(features, features, s.whiten_all, s.whiten_shrink)[0]
         found = linear.classifiers(white, exp.train.labels.cpu(), len(exp.clips.class_names), s)
-    return export.behind(found, *whitening(stacked(features), whiten)) if whiten else found
+    return export.behind(found, *whitening(stacked(features), s.whiten_all, s.whiten_shrink)) if s.whiten_all else found
 
 
 def _examples(exp: Experiment, branches: Branches) -> list[tuple[np.ndarray, Tensor]]:

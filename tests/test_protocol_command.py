@@ -139,8 +139,8 @@ def test_another_weight_setting_recipe_or_code_is_another_part(folder, tmp_path,
     assert computed(exp, branches) == 2 and computed(exp, branches) == 0
     assert computed(exp, branches, **{"semi-linear.draws": "3"}) == 1, "two of the three draws are there"
     assert computed(exp, branches, **{"semi-linear.draw": "random"}) == 2
-    others = {"probe_epochs": 3, "probe_fit": "ridge", "probe_ridge": 0.1, "whiten": 3, "whiten_for": "neighbours", "segments": 2,
-              "regions": True, "probe_views": 1, "probe_standardise": False, "probe_fusion": "joint"}  # fmt: skip
+    others = {"probe_epochs": 3, "probe_fit": "ridge", "probe_ridge": 0.1, "whiten": 3, "whiten_shrink": 0.1, "whiten_for": "neighbours",
+              "segments": 2, "regions": True, "probe_views": 1, "probe_standardise": False, "probe_fusion": "joint"}  # fmt: skip
     for setting, value in others.items():
         assert computed(exp.again(**{setting: value}), branches) == 2, setting
     with torch.no_grad():

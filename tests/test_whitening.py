@@ -45,6 +45,18 @@ def test_results_are_uncorrelated_and_of_one_variance():
         torch.testing.assert_close(x.T @ x / len(x), torch.eye(components) / components, atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("shrink", [1e-3, 0.3])
+def test_shrunk_whitening_is_a_regularised_mahalanobis_product(shrink):
+    """Dot products are y (C + shrink * largest eigenvalue of C)^-1 y' / K, C the covariance of standardised features."""
+    train, test = some(0, 40), some(1, 9)
+    for name, found in whitened(train, test, 12, shrink)[1].items():
+        scaler = StandardScaler().fit(train[name].double().numpy())
+        x, y = (scaler.transform(part[name].double().numpy()) for part in (train, test))
+        covariance = np.cov(x.T, bias=True)
+        damped = covariance + shrink * np.linalg.eigvalsh(covariance)[-1] * np.eye(12)
+        np.testing.assert_allclose(found @ found.T, y @ np.linalg.inv(damped) @ y.T / 12, rtol=1e-3, atol=1e-4)
+
+
 def test_more_components_than_there_are_come_as_zeros():
     """Six clips have five directions around their mean; of eight components three are 0, and the five are as without the three."""
     train, test = some(0, 6), some(1, 4)
@@ -115,7 +127,8 @@ def test_neighbours_alone_are_whitened(tmp_path):
 
 def test_reading_out_is_no_matter_of_training():
     plain = settings.resolve("distill", "quick")
-    read = settings.resolve("distill", "quick", segments=4, regions=True, whiten=32, whiten_for="neighbours", probe_fit="ridge")
+    read = settings.resolve("distill", "quick", segments=4, regions=True, whiten=32, whiten_shrink=0.1,
+                            whiten_for="neighbours", probe_fit="ridge")  # fmt: skip
     assert settings.training_fields(plain) == settings.training_fields(read)
 
 

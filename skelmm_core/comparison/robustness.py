@@ -38,15 +38,14 @@ def encoders_under(exp: Experiment, branches: Branches, rows: np.ndarray | None 
     those of the clips file that have the numbers `rows`."""
     s, labels, classes = exp.settings, exp.train.labels.cpu(), len(exp.clips.class_names)
     clean = exp.labelled(branches)
-    whiten = s.whiten if s.whiten_for == "all" else 0
-    fitted = whitened(clean, clean, whiten)[0]
+    fitted = whitened(clean, clean, s.whiten_all, s.whiten_shrink)[0]
     weight, bias = classifiers(fitted, labels, classes, s)
     tested = exp.split.test if rows is None else rows
 
     def under(kind: str, level: float) -> tuple[float, float]:
         clips = cast(Clips, Damaged(exp.clips, kind, level, s.seed))  # has all that is asked of it there
         test = batches.load(clips, tested, s.frames, s.skeleton, s.view, exp.fabric.device, smooth=s.smooth, trim=s.trim)
-        query = whitened(clean, exp.extracted(branches, test, s.readout), whiten)[1]
+        query = whitened(clean, exp.extracted(branches, test, s.readout), s.whiten_all, s.whiten_shrink)[1]
         right = logits_of(stacked(query), weight, bias).mean(dim=0).argmax(dim=1) == test.labels.cpu()
         nearest = knn(*for_neighbours(fitted, query, s), labels, test.labels.cpu(), classes, s.neighbours)
         return 100.0 * float(right.float().mean()), nearest.accuracy
