@@ -68,7 +68,7 @@ class Block(nn.Module):
     def forward(self, x: Tensor, adjacency: Tensor) -> Tensor:
         y = self.graph(x, adjacency).permute(0, 3, 1, 2)  # (B, C', T, V), channels last in memory
         y, again = self.norm1.remembering(y)
-        with forgotten(y, lambda: F.relu_(again())) if again else nullcontext():
+        with forgotten(y, lambda: F.relu(again(), inplace=True)) if again else nullcontext():
             y = self.temporal(F.relu(y, inplace=True))
         y = self.norm2(y)
         if self.dropout and self.training:

@@ -126,7 +126,7 @@ class _Spectra(torch.autograd.Function):
 
 def _pieces(x: Tensor) -> tuple[Tensor, ...]:
     """(B, T, V, C) -> bodies whose spectra are computed together."""
-    return x.split(-(-PIECE // x.shape[2]))
+    return x.split(-(-PIECE // x.shape[2]))  # type: ignore[no-any-return]  # torch's
 
 
 def _to_spectrum(x: Tensor, to: Tensor) -> Tensor:
