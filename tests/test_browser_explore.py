@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from chromium import run_cells
 from test_explore import Many
@@ -121,3 +123,38 @@ def test_a_kernel_fetches_every_clip(lab, open_page, pictures):
     assert page.locator(f'.row[data-row="{row}"] b').text_content().startswith("▶ ")
     assert page.locator(".count").text_content() == "40 of 40 clips match, 4 of them play here"
     page.screenshot(path=pictures / "clips_jupyterlab.png")
+
+
+def test_a_kernel_that_is_busy_fetches_clips_too(lab, open_page):
+    """As while a cell trains: the question goes beside the running cell."""
+    cells = [
+        "import time\nfrom skelmm_core import drawing\nfrom test_explore import Many",
+        "front = drawing.browse(Many(40), held=3)\ndisplay(front, front.with_kernel())",
+        "while True: time.sleep(0.1)",
+    ]
+    page = run_cells(lab, open_page, "busy", cells, {"width": 1100, "height": 1800})
+    page.locator(".row").first.wait_for(state="attached", timeout=90_000)
+    page.locator(".jp-CodeCell .cm-content").first.click()  # back to the top: the notebook has followed the running cell
+    page.wait_for_selector("[class*=skelmm-ask] input", state="attached", timeout=30_000)
+    page.locator(".jp-InputPrompt", has_text="[*]").wait_for()
+    page.locator(".row.far").first.click()
+    page.locator(".stage button.play").wait_for(timeout=30_000)
+    assert page.locator(".jp-InputPrompt", has_text="[*]").count() == 1, "the cell runs on"
+
+
+def test_a_chosen_clip_that_is_not_here_can_be_read(open_page, tmp_path):
+    """Words on the ground of the chosen row: a contrast of 4.5 and more (WCAG 2, 1.4.3), also of a clip that the page doesn't hold."""
+    page = open_page(drawing.browse(Many(20), held=4).save(tmp_path / "clips.html").as_uri())
+
+    def light(channels: str) -> float:
+        parts = [int(part) / 255 for part in re.findall(r"\d+", channels)[:3]]
+        linear = [part / 12.92 if part <= 0.03928 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return 0.05 + sum(share * part for share, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    for rows in (".row:not(.far)", ".row.far"):
+        row = page.locator(rows).first
+        row.click()
+        page.mouse.move(0, 0)
+        ground = light(row.evaluate("node => getComputedStyle(node).backgroundColor"))
+        for part in (row, *row.locator("b, div").all()):
+            assert ground / light(part.evaluate("node => getComputedStyle(node).color")) >= 4.5

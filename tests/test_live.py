@@ -8,7 +8,9 @@ import re
 import signal
 import sys
 import threading
+from types import SimpleNamespace
 
+import ipywidgets as widgets
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 from toy_stage import TINY
@@ -195,3 +197,15 @@ def test_without_a_reader_lines_go_to_stderr(monkeypatch, capsys):
     with notebook.Session.lines(None):
         print("one", file=sys.stderr)
     assert capsys.readouterr() == ("", "one\n")
+
+
+def test_one_time_left_is_told_and_no_minus_nothing(exp):
+    """The step's own estimate, which leaves looks out, stands alone in the first epoch only."""
+    front = drawing.live(exp, 1)
+    front.loop, front.line = SimpleNamespace(title="pretrain"), widgets.HTML()
+    front.step("pretrain: epoch 1/4, step 1/2, loss 1.0, about 5 s left")
+    assert ">epoch 1/4, step 1/2, loss 1.0, about 5 s left<" in front.line.value
+    front.rows, front.watch.records = [ROW], [LOOK | {"uniformity/joint": -0.0001}]
+    front.step("pretrain: epoch 2/4, step 1/2, loss 1.0, about 5 s left")
+    assert ">epoch 2/4, step 1/2, loss 1.0<" in front.line.value
+    assert ">0.00<" in front._values() and "-0.00" not in front._values()

@@ -24,7 +24,7 @@ input[type=number] { width: 64px } .count { margin: 8px 0 4px; font-weight: 600 
 .row { display: block; width: 100%; box-sizing: border-box; text-align: left; border: 0; border-bottom: 1px solid #eee; border-radius: 0;
   background: none; padding: 3px 8px; cursor: pointer; overflow-wrap: anywhere } .row b { font-weight: 600 }
 .row .who { color: #555; font-size: 12px } .row.far, .row.far .who { color: #767676 }
-.row[aria-pressed=true] { background: #cfe4f3 } .more { margin: 6px 8px } .empty { padding: 8px; color: #555 }
+.row[aria-pressed=true] { background: #cfe4f3 } .row.far[aria-pressed=true], .row[aria-pressed=true] .who { color: #444 } .more { margin: 6px 8px } .empty { padding: 8px; color: #555 }
 `;
 
 const STEP = 100; // rows that are listed at a time
@@ -115,7 +115,7 @@ function clipList(host, data, id) {
       say("asking the kernel for this clip …");
       const asked = (waiting = kernel.value = `${number} ${Date.now()}`);
       kernel.dispatchEvent(new Event("input", { bubbles: true }));
-      setTimeout(() => { if (waiting === asked) say("The kernel does not answer: run the cell again."); }, 15000);
+      setTimeout(() => { if (waiting === asked) say("The kernel does not answer yet: while it is busy this clip waits; if it was restarted, run the cell again."); }, 15000);
     } else {
       const live = `it plays by drawing.show((clips, ${number})), and here once a cell has shown the with_kernel() of this list.`;
       say(`Clip ${number} is not in this page. In a live notebook ${live}`);

@@ -296,7 +296,7 @@ function linkedMap(host, data, id) {
       note.textContent = "asking the kernel for these clips …";
       kernel.value = `${map().near * count + i} ${Date.now()}`;
       kernel.dispatchEvent(new Event("input", { bubbles: true }));
-      const late = () => { if (chosen === i && !stage.firstChild) note.textContent = "The kernel does not answer: run the cell again."; };
+      const late = () => { if (chosen === i && !stage.firstChild) note.textContent = "The kernel does not answer yet: while it is busy these clips wait; if it was restarted, run the cell again."; };
       return setTimeout(late, 15000);
     }
     const words = ` Not in this page: ${missing.length} of these ${wanted.length} clips; they play where a kernel runs.`;

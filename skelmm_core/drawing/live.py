@@ -20,6 +20,7 @@ from IPython.display import Markdown, display
 from skelmm_core.drawing import palette
 from skelmm_core.drawing.canvas import Picture
 from skelmm_core.drawing.curves import training_curves
+from skelmm_core.drawing.messenger import answer_beside
 from skelmm_core.watching import EVERY, Watch, duration
 
 PAUSE = 5.0  # seconds between two drawings, at least
@@ -71,13 +72,16 @@ class Live:
         self.curves, self.status, self.line = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self.button = widgets.Button(description=BUTTON, icon="stop", tooltip="end after this step, with a checkpoint to go on from")
         self.button.on_click(self._stop)
-        _answer_beside(self.button)
+        answer_beside(self.button)
         self.status.value = self._told("the first epoch is on its way")
         self.handle = display(widgets.VBox([self.button, self.status, self.line, self.curves]), display_id=True)
 
     def step(self, told: str) -> None:
         """A line within the epoch, in the place of the last, where it would go to stderr."""
-        self.line.value = f'<div style="line-height: 1.5; color: #777">{html.escape(told.removeprefix(f"{self.loop.title}: "))}</div>'
+        told = told.removeprefix(f"{self.loop.title}: ")
+        if self.rows:  # the line above says how long, looks included
+            told = told.rpartition(", about ")[0] or told
+        self.line.value = f'<div style="line-height: 1.5; opacity: .75">{html.escape(told)}</div>'
 
     def __call__(self, epoch: int, rows: Sequence[Mapping[str, float]]) -> None:
         self.rows = list(rows)
@@ -108,7 +112,7 @@ class Live:
         for number, name in enumerate(names):
             colour = palette.series_colour(name, number)
             cells = "".join(
-                f'<td style="padding: 0 .8em; text-align: right">{present[f"{kind}/{name}"]:.{digits}f}</td>'
+                f'<td style="padding: 0 .8em; text-align: right">{round(present[f"{kind}/{name}"], digits) + 0.0:.{digits}f}</td>'
                 for kind, (_, digits) in kinds.items()
             )
             square = f'<span style="color: {colour}">&#9632;</span>'
@@ -134,12 +138,6 @@ class Live:
             for widget in (self.button, self.status, self.line, self.curves):
                 widget.close()
         self.handle = self.loop = None
-
-
-def _answer_beside(widget: widgets.Widget) -> None:
-    """Lets what comes from a widget go to the subshell that the front end asks for. ipykernel 7.4 gives it to the shell that spoke to the
-    widget last, which is the one that the running cell keeps busy, unless none is noted."""
-    getattr(widget.comm, "__dict__", {}).pop("_reply_subshell_id", None)
 
 
 def live(exp: Any, every: int = EVERY) -> Live:

@@ -23,6 +23,7 @@ class Messenger(widgets.VBox):
         self.answer = widgets.Output()
         super().__init__([self.question, self.answer])
         self.question.observe(self._answer, "value")
+        answer_beside(self.question)
 
     def _answer(self, change: Any) -> None:
         word = str(change["new"]).partition(" ")[0]
@@ -34,3 +35,9 @@ class Messenger(widgets.VBox):
             f'host.dispatchEvent(new CustomEvent("skelmm-clips", {text}));</script>'
         )
         self.answer.outputs = ({"output_type": "display_data", "data": {"text/html": script, "text/plain": ""}, "metadata": {}},)
+
+
+def answer_beside(widget: widgets.Widget) -> None:
+    """Lets what comes from a widget go to the subshell that the front end asks for. ipykernel 7.4 gives it to the shell that spoke to the
+    widget last, which is the one that the running cell keeps busy, unless none is noted."""
+    getattr(widget.comm, "__dict__", {}).pop("_reply_subshell_id", None)
