@@ -349,3 +349,20 @@ def test_frames_per_second(open_page, tmp_path, capsys):
     with capsys.disabled():
         print(f"\nplayer, two bodies, six panels, 150 frames at 30 Hz: {drawn:.0f} pictures a second of {beats:.0f} offered")
     assert drawn > 5
+
+
+def test_numbers_of_bodies_in_each_other_stand_apart(open_page, tmp_path):
+    one = moving(skeletons.NTU25, 1, 20)
+    both = np.concatenate([one, one + (0.03, 0, 0.03)])
+    page = open_page(drawing.show(both, "ntu25", ["limbs", "motion"]).save(tmp_path / "player.html").as_uri())
+    page.evaluate(
+        "() => { const pen = CanvasRenderingContext2D.prototype, write = pen.fillText; window.words = [];"
+        "pen.fillText = function (words, x, y) { window.words.push([words, y]); return write.call(this, words, x, y); } }"
+    )
+    page.locator("input[type=range]").fill("5")
+    places = {words: y for words, y in page.evaluate("window.words") if words.startswith("body")}
+    assert len(places) == 2 and abs(places["body 1"] - places["body 2"]) >= 10
+    told = page.locator(".note").first.text_content()
+    assert "left, body 2" in told and "left, behind arrows" in told, "both panels' colours"
+    choose(page, "as", "colour")
+    assert "behind arrows" not in page.locator(".note").first.text_content()

@@ -404,7 +404,7 @@ def test_what_is_odd_is_told_below_the_player():
     clip = moving(skeletons.NTU25, 1, 20)
     assert drawing.Player(clip).data["notes"] == []
     (note,) = drawing.Player(1000 * clip).data["notes"]
-    assert re.fullmatch(r"bodies of [\d.e+]+ m: are these millimetres\? Divide them by 1000", note)
+    assert re.fullmatch(r"bodies of [\d,]+ m: are these millimetres\? Divide them by 1000", note)
     assert drawing.Player(np.zeros((1, 5, 25, 3)), skeleton="ntu25").data["notes"] == ["nobody is there in any frame"]
     glitch = clip.copy()
     glitch[0, 7, 3] = 500

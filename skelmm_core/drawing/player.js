@@ -244,11 +244,13 @@ function play(host, data, kept = {}) {
     };
     const bodies = Math.max(...clips.map((c) => Math.max(...c.numbers))) + 1, plain = asked.includes("limbs");
     const colours = plain || +trails.value ? data.colours.bodies : look.value === "arrows" ? data.colours.faint : [];
+    const beside = colours === data.colours.bodies && look.value === "arrows" && asked.some((name) => name !== "limbs");
     colours.slice(0, colours === data.colours.faint ? 1 : bodies).forEach((sides, number) => {
       if (!clips.some((c) => c.numbers.includes(number)) && colours !== data.colours.faint) return;
       const whose = bodies > 1 && colours !== data.colours.faint ? `, body ${number + 1}` : "";
       for (const side of ["left", "right"]) swatch(sides[side], side + whose);
     });
+    if (beside) for (const side of ["left", "right"]) swatch(data.colours.faint[0][side], `${side}, behind arrows`);
     if (+trails.value) add(legend, "span", {}, `trails: ends of limbs, the last ${trails.value} s`);
     for (const note of data.notes) add(legend, "span", { style: "white-space: normal" }, note);
   }
@@ -336,7 +338,7 @@ function play(host, data, kept = {}) {
     pen.fill();
     pen.lineCap = "round";
     ground(panel, see);
-    const parts = [], memory = Math.round(+trails.value * clip.rate), big = Math.min(1.4, Math.max(0.75, wide / 330));
+    const parts = [], feet = [], memory = Math.round(+trails.value * clip.rate), big = Math.min(1.4, Math.max(0.75, wide / 330));
     for (let m = 0; m < clip.bodies; m++) {
       const base = (m * frames + t) * count, tones = (style ? data.colours.faint : data.colours.bodies)[clip.numbers[m]];
       if (memory)
@@ -360,7 +362,10 @@ function play(host, data, kept = {}) {
       const middle = 3 * (base + clip.centre);
       if (style && clip.bodies > 1 && !isNaN(points[middle])) { // colours tell values here, not bodies
         const foot = see(points[middle], flat ? clip.box[1][0] : clip.floor, points[middle + 2]);
-        parts.push([-Infinity, () => write(`body ${clip.numbers[m] + 1}`, foot[0], foot[1] + 13, "#555", "", "center", 10)]);
+        let down = foot[1] + 13;
+        if (feet.some(([x, y]) => Math.abs(x - foot[0]) < 40 && Math.abs(y - down) < 11)) down = Math.max(...feet.map(([, y]) => y)) + 11;
+        feet.push([foot[0], down]);
+        parts.push([-Infinity, () => write(`body ${clip.numbers[m] + 1}`, foot[0], down, "#555", "", "center", 10)]);
       }
     }
     parts.sort((one, other) => other[0] - one[0]).forEach((part) => part[1]());

@@ -82,7 +82,7 @@ def too_large(joints: np.ndarray, skeleton: Skeleton) -> str:
     """A note where bodies (M, T, V, 3) are as large as a house in most frames, so that their unit can't be the metre; else ""."""
     there = joints[~np.isnan(joints).any(axis=(2, 3))]  # (frames, V, 3)
     size = float(np.median(np.ptp(there, axis=1).max(axis=1))) if len(there) and skeleton.dimensions == 3 else 0.0
-    return f"bodies of {size:.3g} m: are these millimetres? Divide them by 1000" if size > LARGEST else ""
+    return f"bodies of {size:,.0f} m: are these millimetres? Divide them by 1000" if size > LARGEST else ""
 
 
 def body_count(clip: Any) -> int:
