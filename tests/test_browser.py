@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import numpy as np
@@ -366,3 +367,32 @@ def test_numbers_of_bodies_in_each_other_stand_apart(open_page, tmp_path):
     assert "left, body 2" in told and "left, behind arrows" in told, "both panels' colours"
     choose(page, "as", "colour")
     assert "behind arrows" not in page.locator(".note").first.text_content()
+
+
+def test_ticks_of_a_clip_in_millimetres_are_round_and_its_note_stands_out(open_page, pictures, tmp_path):
+    page = open_page(drawing.show(1000 * moving(skeletons.NTU25, 1, 20), "ntu25").save(tmp_path / "player.html").as_uri())
+    words_drawn(page)
+    page.locator("input[type=range]").fill("5")
+    written = [words for words, *_ in page.evaluate("window.words")]
+    ticks = [float(words.split()[0]) for words in written if re.fullmatch(r"\d+ m", words)]
+    mesh = next(float(words.split()[1]) for words in written if words.startswith("grid "))
+    for size in (np.diff(ticks)[0], ticks[0], mesh):
+        assert size / 10 ** np.floor(np.log10(size)) in (1, 2, 5), (ticks, mesh)
+    assert 2 <= len(ticks) <= 8
+    note, other = (page.get_by_text(words, exact=False).last for words in ("are these millimetres?", "left"))
+    weight, beside = (float(found.evaluate("(node) => getComputedStyle(node).fontWeight")) for found in (note, other))
+    assert weight >= 600 > beside
+    page.screenshot(path=pictures / "millimetres.png")
+
+
+def test_a_frame_in_which_nobody_is_says_so(open_page, pictures, tmp_path):
+    joints = moving(skeletons.NTU25, 1, 30)
+    joints[:, 10:20] = 0
+    page = open_page(drawing.show(joints, "ntu25").save(tmp_path / "player.html").as_uri())
+    words_drawn(page)
+    for frame, empty in ((5, False), (12, True), (25, False)):
+        page.evaluate("window.words = []")
+        page.locator("input[type=range]").fill(str(frame))
+        assert ("nobody in this frame" in [words for words, *_ in page.evaluate("window.words")]) == empty
+        if empty:
+            page.screenshot(path=pictures / "nobody.png")

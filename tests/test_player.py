@@ -205,6 +205,13 @@ def test_panels_fill_rows_of_a_bounded_height(javascript, width):
     assert alone[1] == [1, round(min(max(0.62 * width, 200), 480))]
 
 
+def test_steps_are_round_numbers(javascript):
+    least = np.geomspace(0.0123, 54_321, 60).tolist() + [0.1, 0.2, 1, 5, 10, 1000]
+    for value, found in zip(least, javascript(f"{least}.map(round)"), strict=True):
+        ten = 10.0 ** np.floor(np.log10(found) + 1e-9)
+        assert min(abs(found / ten - n) for n in (1, 2, 5)) < 1e-9 and value * 0.998 <= found <= 2.5 * value
+
+
 # --- what is saved --------------------------------------------------------------------------------------------------
 
 

@@ -47,8 +47,8 @@ const known = (a) => (isNaN(a[0] + a[1] + a[2]) ? [0, 0, 0] : a); // what needs 
 function vectors(clip, points, name, scale, ratio = 1) {
   const { bodies, frames, bone, axis, centre, shoulders, spine, flat } = clip, count = bone.length, per = ratio ** scale.order;
   const tail = new Float64Array(points.length), head = new Float64Array(points.length), size = new Float64Array(points.length / 3);
-  const get = (array, m, t, v) => { const i = 3 * ((m * frames + t) * count + v); return [array[i], array[i + 1], array[i + 2]]; };
-  const at = (m, t, v) => get(points, m, t, v);
+  const index = (m, t, v) => 3 * ((m * frames + t) * count + v);
+  const at = (m, t, v) => points.slice(index(m, t, v), index(m, t, v) + 3);
   const place = (m, t, v) => (flat ? at(m, t, v) : minus(at(m, t, v), at(m, t, centre)));
   const plain = (m, t, v) => known(minus(at(m, t, v), at(m, t, bone[v])));
   const limb = (m, t, v) => {
@@ -61,7 +61,7 @@ function vectors(clip, points, name, scale, ratio = 1) {
     const a = unit(limb(m, t, v)), b = unit(limb(m, t, axis[v])), sine = cross(a, b);
     return Math.atan2(Math.sqrt(dot(sine, sine)), dot(a, b));
   };
-  const whole = (m, t, v) => t >= 0 && t < frames && !isNaN(points[3 * ((m * frames + t) * count + v)]);
+  const whole = (m, t, v) => t >= 0 && t < frames && !isNaN(points[index(m, t, v)]);
   const change = (m, t, v) => minus(place(m, t + 1, v), place(m, t, v));
   const value = {
     joint: (m, t, v) => known(minus(at(m, t, v), at(m, t, centre))),
@@ -89,6 +89,11 @@ function vectors(clip, points, name, scale, ratio = 1) {
 
 const NARROW = 215, TALL = 640; // pixels: the narrowest panel of several, and how high all rows may be; rows lower than 200 are not made
 
+function round(least) { // the smallest of 1, 2, 5 x 10^k that is not below
+  const ten = 10 ** Math.floor(Math.log10(least) + 1e-9);
+  return [1, 2, 5, 10].find((n) => n * ten > least * 0.999) * ten;
+}
+
 // In how many columns n panels stand on a page of this width, and how high one may be: as large as `TALL` allows, less for empty places.
 // paired: two clips, whose panels stay beside each other.
 function grid(n, width, paired = false) {
@@ -103,7 +108,7 @@ function grid(n, width, paired = false) {
 
 const STYLE = `
 :host { all: initial; display: block }
-.card { font: 13px/1.4 system-ui, -apple-system, "Segoe UI", sans-serif; color: #222; background: #fff; color-scheme: light;
+.card { font: 13px/1.4 system-ui, sans-serif; color: #222; background: #fff; color-scheme: light;
   border: 1px solid #ccc; border-radius: 6px; padding: 10px 12px; max-width: 1100px; box-sizing: border-box; outline: none }
 .card:focus-within { border-color: #0072b2 } .card:focus-visible { box-shadow: 0 0 0 3px #0072b266 }
 h3 { font-size: 15px; margin: 0 0 6px; overflow-wrap: anywhere }
@@ -132,6 +137,8 @@ const choice = (parent, words, entries, value) => {
   return select;
 };
 
+const spread = (fingers) => { const [a, b] = [...fingers.values()]; return Math.hypot(a[0] - b[0], a[1] - b[1]); };
+
 function mount(data, id) {
   const players = (globalThis.skelmmKept ??= {}); // by `data.keep`: the last one that a widget made, which makes them anew
   for (const host of document.querySelectorAll(`[data-skelmm="${id}"]`)) {
@@ -155,9 +162,9 @@ function play(host, data, kept = {}) {
   if (data.heading) add(card, "h3", {}, data.heading);
   const canvas = add(card, "canvas", { role: "img" }), pen = canvas.getContext("2d");
   const first = add(card, "div", { class: "bar" }), second = add(card, "div", { class: "bar" });
-  const start = add(first, "button", { type: "button", class: "play" }, "▶ play");
-  const back = add(first, "button", { type: "button", "aria-label": "one frame back" }, "◂");
-  const on = add(first, "button", { type: "button", "aria-label": "one frame on" }, "▸");
+  const start = add(first, "button", { class: "play" }, "▶ play");
+  const back = add(first, "button", { "aria-label": "one frame back" }, "◂");
+  const on = add(first, "button", { "aria-label": "one frame on" }, "▸");
   const slider = add(first, "input", { type: "range", min: 0, max: ticks, step: 1, value: 0, "aria-label": "time" });
   const clock = add(first, "output", { "aria-live": "off" });
   const given = data.panels.join("+"), all = names.join("+");
@@ -172,7 +179,7 @@ function play(host, data, kept = {}) {
   const choices = { [given]: show, as: look, speed, trails }; // `show` by what was to be shown: whoever asks for something else sees that
   for (const [name, select] of Object.entries(choices))
     if ([...select.options].some((option) => option.value === kept[name])) select.value = kept[name];
-  const again = add(second, "button", { type: "button" }, "reset view");
+  const again = add(second, "button", {}, "reset view");
   const legend = add(card, "div", { class: "note" });
   const help = "Wheel, after a click, or Page Up, Page Down: zoom. Double click or R: reset. Space: play. ← →: one frame. + −: speed.";
   const hand = flat ? "Drag, or Shift and arrows: move. " : "Drag, or Shift and arrows: turn. Shift and drag: move. ";
@@ -185,7 +192,7 @@ function play(host, data, kept = {}) {
   const ended = (clip) => clips.length > 1 && time * rate > ((clip.frames - 1) / clip.rate) * rate + 0.5;
   const half = [0, 1, 2].map((c) => Math.max(...clips.map((clip) => (clip.box[c][1] - clip.box[c][0]) / 2)));
   const far = 4 * Math.hypot(...half), long = Math.max(half[0], half[flat ? 1 : 2]) * 2;
-  const cell = [0.1, 0.2, 0.5, 1, 2, 5, 10].find((size) => long / size < 8) ?? 50; // of the grid
+  const cell = Math.max(0.1, round(long / 8)); // of the grid
   for (const clip of clips) {
     const down = (a) => Math.floor(a / cell + 1e-6) * cell, up = (a) => Math.ceil(a / cell - 1e-6) * cell, [x, y, z] = clip.box;
     clip.area = [down(x[0]), up(x[1]), down((flat ? y : z)[0]), up((flat ? y : z)[1])]; // of the grid: sideways, and in depth or upwards
@@ -224,13 +231,13 @@ function play(host, data, kept = {}) {
       const x = (i % columns) * wide, y = Math.floor(i / columns) * high;
       Object.assign(panel, { x, y, wide, high, scale, outline: seen[clips.indexOf(panel.clip)] });
     });
-    const dots = window.devicePixelRatio || 1, tall = high * Math.ceil(panels.length / columns);
+    const dots = devicePixelRatio || 1, tall = high * Math.ceil(panels.length / columns);
     canvas.width = Math.round(width * dots);
     canvas.height = Math.round(tall * dots);
     canvas.style.height = `${tall}px`;
     pen.setTransform(dots, 0, 0, dots, 0, 0);
     const figures = clips.map((c) => c.title).filter(Boolean).join(" and ") || "a clip";
-    canvas.setAttribute("aria-label", `Stick figures of ${figures}; shown: ${asked.map((n) => data.scales[n]?.label ?? n).join(", ")}`);
+    canvas.ariaLabel = `Stick figures of ${figures}; shown: ${asked.map((n) => data.scales[n]?.label ?? n).join(", ")}`;
     explain(asked);
     draw();
   }
@@ -242,17 +249,16 @@ function play(host, data, kept = {}) {
       add(span, "i", { style: `background:${colour}` });
       span.append(words);
     };
-    const bodies = Math.max(...clips.map((c) => Math.max(...c.numbers))) + 1, plain = asked.includes("limbs");
-    const colours = plain || +trails.value ? data.colours.bodies : look.value === "arrows" ? data.colours.faint : [];
-    const beside = colours === data.colours.bodies && look.value === "arrows" && asked.some((name) => name !== "limbs");
-    colours.slice(0, colours === data.colours.faint ? 1 : bodies).forEach((sides, number) => {
-      if (!clips.some((c) => c.numbers.includes(number)) && colours !== data.colours.faint) return;
-      const whose = bodies > 1 && colours !== data.colours.faint ? `, body ${number + 1}` : "";
-      for (const side of ["left", "right"]) swatch(sides[side], side + whose);
-    });
-    if (beside) for (const side of ["left", "right"]) swatch(data.colours.faint[0][side], `${side}, behind arrows`);
+    const bodies = Math.max(...clips.map((c) => Math.max(...c.numbers))) + 1;
+    const bright = asked.includes("limbs") || +trails.value;
+    const both = (sides, whose) => ["left", "right"].forEach((side) => swatch(sides[side], side + whose));
+    if (bright)
+      data.colours.bodies.slice(0, bodies).forEach((sides, number) => {
+        if (clips.some((c) => c.numbers.includes(number))) both(sides, bodies > 1 ? `, body ${number + 1}` : "");
+      });
+    if (look.value === "arrows" && asked.some((name) => name !== "limbs")) both(data.colours.faint[0], bright ? ", behind arrows" : "");
     if (+trails.value) add(legend, "span", {}, `trails: ends of limbs, the last ${trails.value} s`);
-    for (const note of data.notes) add(legend, "span", { style: "white-space: normal" }, note);
+    for (const note of data.notes) add(legend, "span", { style: "white-space: normal; color: #000; font-weight: 600" }, note);
   }
 
   const line = (a, b, colour, width) => {
@@ -279,7 +285,7 @@ function play(host, data, kept = {}) {
     pen.fill();
   };
   const width = (words, weight = "", size = 12) => {
-    pen.font = `${weight} ${size}px system-ui, -apple-system, "Segoe UI", sans-serif`;
+    pen.font = `${weight} ${size}px system-ui, sans-serif`;
     return pen.measureText(words).width;
   };
   const write = (words, x, y, colour = "#222", weight = "", align = "left", size = 12) => {
@@ -312,8 +318,8 @@ function play(host, data, kept = {}) {
       const mid = put((a0 + a1) / 2, b0), pole = put((a0 + a1) / 2, b1);
       if (mid[2] < pole[2]) write("camera side", mid[0], mid[1] + 12, "#777", "", "center", 10);
     }
-    const corners = [[a0, b0], [a0, b1], [a1, b0], [a1, b1]].map(([a, b]) => [a, b, see(a, floor, b)]);
-    const [a, b] = corners.reduce((one, other) => (other[2][0] < one[2][0] ? other : one)), tick = top - floor > 4 ? Math.ceil((top - floor) / 8) : 0.5;
+    const corners = [[a0, b0], [a0, b1], [a1, b0], [a1, b1]].map(([a, b]) => [a, b, put(a, b)]);
+    const [a, b] = corners.reduce((one, other) => (other[2][0] < one[2][0] ? other : one)), tick = Math.max(0.5, round((top - floor) / 8));
     line(see(a, floor, b), see(a, Math.max(top, floor + tick), b), "#a8a8a8", 1);
     for (let h = tick; h < top - floor + 1e-6; h += tick) {
       const p = see(a, floor + h, b);
@@ -368,6 +374,7 @@ function play(host, data, kept = {}) {
         parts.push([-Infinity, () => write(`body ${clip.numbers[m] + 1}`, foot[0], down, "#555", "", "center", 10)]);
       }
     }
+    if (!parts.length) write("nobody in this frame", x + wide / 2, y + high / 2, "#555", "", "center");
     parts.sort((one, other) => other[0] - one[0]).forEach((part) => part[1]());
     if (style && !coloured)
       for (let m = 0; m < clip.bodies; m++)
@@ -429,7 +436,7 @@ function play(host, data, kept = {}) {
     panels.forEach(drawPanel);
     const tick = Math.round(time * rate), words = `${time.toFixed(2)} of ${(ticks / rate).toFixed(2)} s`;
     slider.value = tick;
-    slider.setAttribute("aria-valuetext", words);
+    slider.ariaValueText = words;
     clock.textContent = clips.length > 1 ? words : `${words}, frame ${frameOf(clips[0]) + 1} of ${clips[0].frames}`;
     drawn = String(clips.map(frameOf));
   }
@@ -487,8 +494,8 @@ function play(host, data, kept = {}) {
       if (select !== speed) arrange();
       if (!typed) card.focus({ preventScroll: true }); // whose keys are the player's
     };
-  card.addEventListener("keyup", () => { typed = false; });
-  card.addEventListener("keydown", (event) => {
+  card.onkeyup = () => { typed = false; };
+  card.onkeydown = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     event.stopPropagation(); // JupyterLab's shortcuts leave its keys alone
     const inside = event.target.tagName === "SELECT";
@@ -505,30 +512,29 @@ function play(host, data, kept = {}) {
     if (!action) return;
     event.preventDefault();
     action();
-  });
+  };
 
   const fingers = new Map();
-  const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a[0] - b[0], a[1] - b[1]); };
-  canvas.addEventListener("pointerdown", (event) => {
+  canvas.onpointerdown = (event) => {
     fingers.set(event.pointerId, [event.clientX, event.clientY]);
     canvas.setPointerCapture(event.pointerId);
     card.focus({ preventScroll: true });
-  });
-  canvas.addEventListener("pointermove", (event) => {
+  };
+  canvas.onpointermove = (event) => {
     const was = fingers.get(event.pointerId);
     if (!was) return;
-    const apart = fingers.size === 2 ? spread() : 0;
+    const apart = fingers.size === 2 ? spread(fingers) : 0;
     fingers.set(event.pointerId, [event.clientX, event.clientY]);
-    if (apart) return zoomBy(spread() / apart);
+    if (apart) return zoomBy(spread(fingers) / apart);
     if (fingers.size < 2) drag(event.clientX - was[0], event.clientY - was[1], flat || event.shiftKey);
-  });
-  for (const kind of ["pointerup", "pointercancel"]) canvas.addEventListener(kind, (event) => fingers.delete(event.pointerId));
-  canvas.addEventListener("wheel", (event) => {
+  };
+  canvas.onpointerup = canvas.onpointercancel = (event) => fingers.delete(event.pointerId);
+  canvas.onwheel = (event) => {
     if (!root.activeElement && !event.ctrlKey) return; // the page scrolls on until the player was clicked
     event.preventDefault();
     zoomBy(Math.exp(-event.deltaY * 0.0015));
-  }, { passive: false });
-  canvas.addEventListener("dblclick", reset);
+  };
+  canvas.ondblclick = reset;
 
   new ResizeObserver(() => canvas.clientWidth && arrange()).observe(card);
   arrange();
