@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from skelmm_core.errors import DataError, SkelmmError
+from skelmm_core.errors import DataError, SettingsError, SkelmmError
 
 STALE = 3600  # seconds
 NOTHING = "nothing half written was left behind"
@@ -68,6 +68,16 @@ def _flush_folder(folder: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def named(path: object, what: str, ending: str) -> Path:
+    """`path` as one that ends in `ending`; `SettingsError` for another one, or for what is no path. what: is saved, in words."""
+    if not isinstance(path, str | os.PathLike):
+        raise SettingsError(f"{what} is saved in a file: give its path, which ends in {ending}; found {path!r}")
+    found = Path(os.fsdecode(path))
+    if found.suffix.lower() != ending:
+        raise SettingsError(f"{what} is saved as {ending}, found '{found.name}'; give a name that ends in {ending}")
+    return found
 
 
 @contextmanager

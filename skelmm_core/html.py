@@ -9,8 +9,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from skelmm_core.errors import SettingsError
-from skelmm_core.files import replacing
+from skelmm_core.files import named, replacing
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; --warn: #d55e00 }
@@ -51,9 +50,7 @@ def save(path: str | Path, what: str, title: str, part: str) -> Path:
 
     Raises `SettingsError` for a path that doesn't end in `.html`, `DataError` for a full or read-only disk; nothing is left half written.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".html":
-        raise SettingsError(f"{what} is saved as .html, found '{path.name}'; give a name that ends in .html")
+    path = named(path, what, ".html")
     with replacing(path) as file:
         file.write(page(title, [part]).encode())
     return path

@@ -439,6 +439,32 @@ def test_what_is_no_map_is_told():
             drawing.map_panels({"fused": points}, kinds, columns=columns)
 
 
+FLAT, SPACE, KINDS = np.zeros((3, 2)), np.zeros((3, 3)), {"class": np.arange(3)}
+
+
+@pytest.mark.parametrize(
+    ("draw", "given", "error", "message"),
+    [
+        (drawing.map_panels, (FLAT, KINDS), SettingsError, r"maps must be .* points, by name; found an array of float64, shape"),
+        (drawing.map_panels, ({"a": FLAT}, np.arange(3)), SettingsError, "colourings must be .* by name; found an array of"),
+        (drawing.map_panels, ("x", KINDS), SettingsError, "maps must be .* found 'x'$"),
+        (drawing.map_panels, ({"a": "x"}, KINDS), DataError, r"map 'a' must be \(N, 2\) numbers; found 'x'$"),
+        (drawing.map_panels, ({"a": [[1], [2, 3]]}, KINDS), DataError, r"map 'a' must be \(N, 2\) numbers; found a list$"),
+        (drawing.map_panels, ({"a": FLAT[:0]}, {"class": []}), DataError, r"with at least one point; found \(0, 2\)$"),
+        (drawing.map_panels, ({1: FLAT}, KINDS), SettingsError, "found the key 1, which is no word$"),
+        (drawing.map_panels, ({"a": FLAT}, KINDS, 5), SettingsError, "class_names must be names of the classes by number; found 5$"),
+        (drawing.map_space, (SPACE, KINDS, (), ["one"]), SettingsError, "names must be one for each point; found 1, expected 3$"),
+        (drawing.map_space, (SPACE, np.arange(3)), SettingsError, "colourings must be .* by name; found an array"),
+        (drawing.map_space, (SPACE, {"class": ["a", "b", "c"]}), DataError, "the colouring 'class' must be whole numbers"),
+        (drawing.map_space, ("x", KINDS), DataError, r"map 'map' must be \(N, 3\) numbers; found 'x'$"),
+        (drawing.map_space, (SPACE, KINDS, 3), SettingsError, "class_names must be names of the classes by number; found 3$"),
+    ],
+)  # fmt: skip
+def test_what_a_map_cannot_be_drawn_from_is_told(draw, given, error, message):
+    with pytest.raises(error, match=message):
+        draw(*given)
+
+
 def test_no_value_of_a_map_covers_the_others():
     points, views = np.random.default_rng(0).normal(size=(600, 2)).round(3), np.repeat([1, 2, 3], 200)
     view = {tuple(point): number for point, number in zip(points.astype(np.float32), views, strict=True)}

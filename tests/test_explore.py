@@ -105,8 +105,8 @@ def test_chosen_clips_and_what_can_not_be():
     front = drawing.browse(Many(30), chosen=[20, 3, 3, 7], held=2, title="mine")
     assert front.data["chosen"] and not drawing.browse(Many(30), held=2).data["chosen"]
     assert front.data["numbers"] == [3, 7, 20] and front.data["title"] == "mine" and {int(n) for n in front.data["stored"]} < {3, 7, 20}
-    for chosen in ([30], [-1], [], [0.5]):
-        with pytest.raises(SettingsError, match="chosen must be numbers of clips, 0 to 29"):
+    for chosen in ([30], [-1], [], [0.5], [[1, 2], [3]], "x", ["a"]):
+        with pytest.raises(SettingsError, match="chosen must be numbers of clips, 0 to 29, at least one; found"):
             drawing.browse(Many(30), chosen=chosen)
     for held in (0, "x", 2.5, np.inf):
         with pytest.raises(SettingsError, match="held must be 1 clip or more, a whole number; found"):
@@ -114,6 +114,12 @@ def test_chosen_clips_and_what_can_not_be():
     for clip, body, words in (("a", "both", "clip must be 0 to 29"), (0, 3, "body must be one of both, first, second; found 3")):
         with pytest.raises(SettingsError, match=words):
             drawing.check_choice(Many(30), clip, None, body)
+    for draw in (drawing.browse, drawing.explore):
+        for bad in ("x", None, [1]):
+            with pytest.raises(
+                SettingsError, match="expected clips that are open, as `open_clips.path.` gives them, found ('x'|None|a list)$"
+            ):
+                draw(bad)
     with pytest.raises(DataError, match="holds no clip"):
         drawing.browse(Many(0))
     with pytest.raises(DataError, match="look at their units"):

@@ -406,6 +406,56 @@ def test_maps_begin_where_the_last_one_ended():
     np.testing.assert_allclose(np.linalg.norm(flat, axis=0), values[:2])
 
 
+PLACES, KINDS = np.zeros((4, 2)), {"class": np.arange(4)}
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ({"points": "abc"}, DataError, r"map 'map' must be \(N, 2\) numbers, or several such maps by name; found 'abc'$"),
+        ({"points": None}, DataError, "map 'map' must be .* found None$"),
+        ({"points": [[1, 2], [3]]}, DataError, "map 'map' must be .* found a list$"),
+        ({"points": [["a", "b"]]}, DataError, "map 'map' must be .* found a list$"),
+        ({"points": np.zeros((4, 3))}, DataError, r"map 'map' must be \(N, 2\), with at least one point; found \(4, 3\)$"),
+        ({"points": np.zeros((0, 2))}, DataError, r"with at least one point; found \(0, 2\)$"),
+        ({"points": {"teacher": "x"}}, DataError, "map 'teacher' must be .* found 'x'$"),
+        ({"points": {"teacher": {"a": PLACES}}}, SettingsError, r"called by their epochs, whole numbers; found \['a'\]$"),
+        ({"points": {"teacher": PLACES, 3: PLACES}}, SettingsError, "found the key 3, which is no word$"),
+        ({"columns": {5: np.arange(4)}}, SettingsError, "columns must be values such as .* found the key 5, which is no word$"),
+        ({"columns": [np.arange(4)]}, SettingsError, "columns must be .* by name; found a list$"),
+        ({"columns": {"class": [[1], [2, 3]]}}, DataError, "column 'class' must be numbers, names or truth values, .* found a list$"),
+        ({"columns": {"class": None}}, DataError, "column 'class' must be|must be .N,. numbers"),
+        ({"names": 5}, SettingsError, "names must be 4 words; found 5$"),
+        ({"names": "abcd"}, SettingsError, "names must be 4 words; found 'abcd'$"),
+        ({"held": "x"}, SettingsError, "held must be 0 clips or more, a whole number; found 'x'$"),
+        ({"units": ["m"]}, SettingsError, "units must be units of columns, by name; found a list$"),
+        ({"class_names": 7}, SettingsError, "class_names must be names of the classes by number; found 7$"),
+        ({"title": 3}, SettingsError, "title must be a word, found 3$"),
+        ({"neighbours": [[1], [2, 3]]}, DataError, r"neighbours must be \(4, k\) numbers of points, or -1; found a list$"),
+        ({"neighbours": "x"}, DataError, "neighbours must be .* found 'x'$"),
+        ({"clips": (Many(4), "abcd")}, DataError, "clips must be a number each; found 'abcd'$"),
+    ],
+)  # fmt: skip
+def test_what_is_no_map_is_told(given, error, message):
+    with pytest.raises(error, match=message):
+        drawing.linked_map(**{"points": PLACES, "columns": KINDS} | given).html()
+
+
+def test_lists_and_tensors_are_a_map():
+    place = torch.arange(8.0, requires_grad=True).reshape(4, 2)
+    front = drawing.linked_map(place, {"class": torch.arange(4), "word": list("abca"), "distance": place[:, 0]})
+    assert front.data == drawing.linked_map(place.tolist(), {"class": [0, 1, 2, 3], "word": list("abca"), "distance": [0.0, 2, 4, 6]}).data
+
+
+def test_where_a_page_is_saved_is_a_path():
+    front = drawing.linked_map(PLACES, KINDS)
+    for bad in (None, 3, [1]):
+        with pytest.raises(SettingsError, match=r"a map is saved in a file: give its path, which ends in \.html; found (None|3|\[1\])$"):
+            front.save(bad)
+        with pytest.raises(SettingsError, match=r"a figure is saved in a file: give its path, which ends in \.png; found"):
+            drawing.save(drawing.map_panels({"a": PLACES}, KINDS), bad)
+
+
 def test_kept_checkpoints_give_their_encoders(tmp_path):
     shape = EncoderShape(hidden=4, features=8, embedding=4, dropout=0.0)
     made = {epoch: Branches({"joint": Encoder(skeletons.KINECT20, shape, 3)}) for epoch in (2, 10)}

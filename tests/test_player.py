@@ -14,6 +14,7 @@ import hypothesis.strategies as st
 import matplotlib.image as mpimg
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis.extra.numpy import arrays
 from test_drawing import clip, few_clips
@@ -385,12 +386,22 @@ def test_what_cannot_be_is_refused(options, message):
 
 @pytest.mark.parametrize("given", ["x", None, [[1], [2, 3]], np.array(["a"])], ids=str)
 def test_what_is_no_clip_is_refused(given):
-    with pytest.raises(DataError, match=r"a clip to show must be a Recording, numbers .*; found ('x'|None|a list|a ndarray)$"):
+    with pytest.raises(
+        DataError, match=r"a clip to show must be a Recording, numbers .*; found ('x'|None|a list|an array of <U1, shape .1,.)$"
+    ):
         drawing.show(given)
     with pytest.raises(SettingsError, match="the clips of the file; found 'a'"):
         drawing.show((few_clips(), "a"))
     with pytest.raises(SettingsError, match=r"must be \(open clips, number\), found \(int, int, int\)"):
         drawing.show((1, 2, 3))
+
+
+@pytest.mark.parametrize("kind", [torch.float32, torch.float64, torch.float16, torch.bfloat16], ids=str)
+def test_a_tensor_plays_with_a_gradient_too(kind):
+    tensor = torch.from_numpy(clip()).to(kind).requires_grad_()
+    front = drawing.show(tensor, "ntu25", "motion")
+    np.testing.assert_array_equal(front.shots[0].joints, scene.bodies(tensor.detach().float().numpy(), "ntu25"))
+    assert front.html() and drawing.film_strip(tensor, "ntu25")
 
 
 def test_whole_numbers_of_numpy_are_numbers():

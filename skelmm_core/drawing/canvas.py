@@ -9,8 +9,7 @@ from typing import Literal
 from matplotlib.figure import Figure
 
 from skelmm_core.drawing.palette import DPI
-from skelmm_core.errors import SettingsError
-from skelmm_core.files import replacing
+from skelmm_core.files import named, replacing
 
 
 class Picture(Figure):
@@ -33,9 +32,7 @@ def save(figure: Figure, path: str | Path) -> Path:
     Raises:
         SettingsError: `path` doesn't end in `.png`. DataError: the disk is full or read-only; nothing is left half written.
     """
-    path = Path(path)
-    if path.suffix.lower() != ".png":
-        raise SettingsError(f"a figure is saved as .png, found '{path.name}'; give a name that ends in .png")
+    path = named(path, "a figure", ".png")
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DPI)
     with replacing(path) as file:

@@ -1,13 +1,17 @@
-"""What a player and a list are asked for: checks with what was expected and what was found."""
+"""What players, lists and maps are given and asked for: checks with what was expected and what was found."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from numbers import Integral, Real
 from typing import Any
 
-from skelmm_core.errors import SettingsError, nearest
+import numpy as np
+from torch import Tensor
+
+from skelmm_core.errors import DataError, SettingsError, SkelmmError, nearest
 
 
 def number(name: str, value: Any, expected: str, least: float = -math.inf, most: float = math.inf, above: float = -math.inf) -> float:
@@ -50,3 +54,52 @@ def each(name: str, value: Any, count: int) -> list[Any]:
     if len(values) != count:
         raise SettingsError(f"{name} must be one for each of {count} clip{'s' * (count > 1)}, found {len(values)}")
     return values
+
+
+def array(name: str, value: Any, expected: str, kinds: str = "fiu", error: type[SkelmmError] = DataError) -> np.ndarray:
+    """`value` as an array of one of NumPy's `kinds`, by default numbers: lists, arrays, and tensors of any device, with or without a
+    gradient, bfloat16 as float32; else `error` with what was `expected`."""
+    if isinstance(value, Tensor):
+        value = value.detach().cpu()
+        value = value.float() if value.is_floating_point() and value.element_size() < 4 else value
+    with suppress(TypeError, ValueError):  # lists of different lengths, tensors of their own kinds
+        found: np.ndarray = np.asarray(value)
+        if found.dtype.kind in kinds:
+            return found
+    raise error(f"{name} must be {expected}; found {told(value)}")
+
+
+def by_name(name: str, value: Any, expected: str) -> Mapping[str, Any]:
+    """`value`, a dict whose keys are words; else `SettingsError` with what was `expected`."""
+    if not isinstance(value, Mapping):
+        raise SettingsError(f"{name} must be {expected}, by name; found {told(value)}")
+    for key in value:
+        if not isinstance(key, str):
+            raise SettingsError(f"{name} must be {expected}, by name; found the key {key!r}, which is no word")
+    return value
+
+
+def words(name: str, value: Any, expected: str, count: int | None = None) -> list[str]:
+    """`value`, a list of words, as one, `count` of them; else `SettingsError` with what was `expected`."""
+    if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
+        raise SettingsError(f"{name} must be {expected}; found {told(value)}")
+    found = [str(word) for word in value]
+    if count is not None and len(found) != count:
+        raise SettingsError(f"{name} must be {expected}; found {len(found)}, expected {count}")
+    return found
+
+
+def clips(value: Any) -> Any:
+    """`value`, an open `Clips`; else `SettingsError`."""
+    if hasattr(value, "labels"):
+        return value
+    raise SettingsError(f"expected clips that are open, as `open_clips(path)` gives them, found {told(value)}")
+
+
+def told(value: Any) -> str:
+    """What was found: a word or a number as it is, of the rest the kind."""
+    if value is None or isinstance(value, str | Real):
+        return repr(value)
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype}, shape {value.shape}"
+    return f"a {type(value).__name__}"

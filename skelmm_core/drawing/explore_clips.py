@@ -41,15 +41,14 @@ class Browser:
     """What `browse` gives: shows itself as the last line of a cell; `save` writes a page, `with_kernel` fetches clips."""
 
     def __init__(self, clips: Any, chosen: Sequence[int] | np.ndarray | None = None, held: int = HELD, title: str = ""):
-        if not hasattr(clips, "labels"):
-            raise SettingsError(f"expected clips that are open, as `open_clips(path)` gives them, found {clips!r}")
-        count = len(clips.labels)
+        count = len(choices.clips(clips).labels)
         if not count:
             raise DataError("nothing to look through: the file holds no clip")
         if chosen is not None:
-            chosen = np.unique(np.asarray(chosen))
+            expected = f"numbers of clips, 0 to {count - 1}, at least one"
+            chosen = np.unique(choices.array("chosen", chosen, expected, error=SettingsError))
             if not chosen.size or chosen.dtype.kind not in "iu" or not 0 <= chosen[0] <= chosen[-1] < count:
-                raise SettingsError(f"chosen must be numbers of clips, 0 to {count - 1}, at least one; found {chosen.tolist()[:5]}")
+                raise SettingsError(f"chosen must be {expected}; found {chosen.tolist()[:5]}")
         held = choices.whole("held", held, "1 clip or more", 1)
         self.clips, self.title = clips, title or getattr(clips, "title", "")
         self.listed, self.chosen = np.arange(count) if chosen is None else chosen, chosen is not None

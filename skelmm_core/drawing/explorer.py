@@ -87,7 +87,7 @@ def explore(
 
 def check_choice(clips: Any, clip: int, modality: str | None, body: str) -> None:
     """Raises `SettingsError` for what `explore` could not show first: a clip, modality or body that is not there."""
-    choices.place("clip", clip, len(clips.labels), "the clips of the file")
+    choices.place("clip", clip, len(choices.clips(clips).labels), "the clips of the file")
     panels(modality, clips.skeleton)
     choices.one_of("body", body, BODIES)
     if body == BODIES[2] and scene.body_count(clips[clip]) < 2:

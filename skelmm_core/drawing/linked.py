@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from skelmm_core import html
-from skelmm_core.drawing import colouring, fitting, maps, packing, palette, player
+from skelmm_core.drawing import choices, colouring, fitting, maps, packing, palette, player
 from skelmm_core.drawing.messenger import Messenger
 from skelmm_core.drawing.player import Player
 from skelmm_core.errors import DataError, SettingsError
@@ -73,6 +73,7 @@ def linked_map(
 
     Raises:
         DataError: lengths or shapes that differ, places that aren't finite, numbers outside of what is there.
+        SettingsError: what should have names and hasn't, or no whole number of clips to hold.
     """
     return LinkedMap(points, columns, clips, neighbours, names, class_names, units, title, nearest_in, held)
 
@@ -82,12 +83,14 @@ class LinkedMap:
 
     def __init__(self, points, columns, clips, neighbours, names, class_names, units, title, nearest_in, held):
         self.maps = _maps(points)
+        title, nearest_in = (_word(name, value) for name, value in (("title", title), ("nearest_in", nearest_in)))
+        held, units = choices.whole("held", held, "0 clips or more", 0), choices.by_name("units", units or {}, "units of columns")
+        class_names = choices.words("class_names", class_names, "names of the classes by number")
         self.count = len(next(iter(self.maps[0][1].values())))
         if clips is not None and not (isinstance(clips, tuple | list) and len(clips) == 2 and hasattr(clips[0], "labels")):
             raise SettingsError(f"clips must be a pair (open clips, a number for each point), found {type(clips).__name__}")
-        if not isinstance(columns, Mapping):
-            raise SettingsError(f'columns must be values by name, such as {{"class": labels}}, found {type(columns).__name__}')
-        self.clips, self.index = (None, None) if clips is None else (clips[0], np.asarray(clips[1]))
+        columns = choices.by_name("columns", columns, 'values such as {"class": labels}')
+        self.clips, self.index = (None, None) if clips is None else (clips[0], choices.array("clips", clips[1], "a number each"))
         for name, steps in self.maps:
             for step, place in steps.items():
                 _check(place, self.count, f"{name}, {step}" if len(steps) > 1 else name)
@@ -96,14 +99,16 @@ class LinkedMap:
         if clips is not None:
             names = [f"{i}: {self.clips.names[int(i)]}" for i in self.index] if names is None else names
             class_names = class_names or self.clips.class_names
-        self.names = [f"point {i}" for i in range(self.count)] if names is None else [" ".join(str(name).split()) for name in names]
+        names = [f"point {i}" for i in range(self.count)] if names is None else choices.words("names", names, f"{self.count} words")
+        self.names = [" ".join(name.split()) for name in names]
         if len(self.names) != self.count or not columns:
             raise DataError(f"a map of {self.count} points needs as many names and at least one column, found {len(self.names)} names")
+        kinds = "numbers, names or truth values, one for each point"
+        self.values = {name: choices.array(f"column '{name}'", values, kinds, "iubfUO") for name, values in columns.items()}
         self.columns = [
-            colouring.column(name, values, class_names if name == "class" else (), (units or {}).get(name, ""))
-            for name, values in columns.items()
+            colouring.column(name, values, class_names if name == "class" else (), units.get(name, ""))
+            for name, values in self.values.items()
         ]
-        self.values = {name: np.asarray(values) for name, values in columns.items()}
         for name, values in self.values.items():
             if len(values) != self.count:
                 raise DataError(f"the map has {self.count} points, the column '{name}' {len(values)} values")
@@ -152,11 +157,12 @@ class LinkedMap:
     def _neighbours(self, given: np.ndarray | Mapping[str, np.ndarray] | None) -> dict[str, np.ndarray]:
         """The sets of neighbours by name, each (N, k), all as wide as the widest; one alone is called ""."""
         sets = {} if given is None else given if isinstance(given, Mapping) else {"": given}
-        found = {name: np.asarray(near) for name, near in sets.items()}
+        expected = f"({self.count}, k) numbers of points, or -1"
+        found = {name: choices.array(f"neighbours of '{name}'" if name else "neighbours", near, expected) for name, near in sets.items()}
         for name, near in found.items():
             if near.ndim != 2 or len(near) != self.count or not _within(near + 1, self.count + 1):
                 of = f" of '{name}'" if name else ""
-                raise DataError(f"neighbours{of} must be ({self.count}, k) numbers of points, or -1; found {near.shape}")
+                raise DataError(f"neighbours{of} must be {expected}; found {near.shape}")
             if name and not any(_belongs(map_, name) for map_, _ in self.maps):
                 raise DataError(f"neighbours of '{name}', but no map is called so; there are {', '.join(n for n, _ in self.maps)}")
         wide = max((min(FACES, near.shape[1]) for near in found.values()), default=0)
@@ -253,14 +259,14 @@ class LinkedMap:
 def _maps(points: Any) -> list[tuple[str, dict[str, np.ndarray]]]:
     """Maps in order: name, and places by the words for each step; a map that doesn't form has one."""
     if not isinstance(points, Mapping):
-        return [("map", {"": np.asarray(points)})]
+        return [("map", {"": _place("map", points)})]
     if not points:
         raise DataError("nothing to draw: `points` holds no map")
     if all(isinstance(key, (int, np.integer)) for key in points):
         return [("in training", _steps(points))]
     return [
-        (palette.label(str(name)), _steps(place) if isinstance(place, Mapping) else {"": np.asarray(place)})
-        for name, place in points.items()
+        (palette.label(name), _steps(place) if isinstance(place, Mapping) else {"": _place(name, place)})
+        for name, place in choices.by_name("points", points, "(N, 2) numbers, by epoch or").items()
     ]
 
 
@@ -272,11 +278,26 @@ def _belongs(map_: str, name: str) -> bool:
 def _steps(places: Steps) -> dict[str, np.ndarray]:
     if not places:
         raise DataError("a map that forms needs at least one step, found none")
-    return {f"epoch {epoch}" if epoch else "untrained": np.asarray(places[epoch]) for epoch in sorted(places)}
+    if not all(isinstance(epoch, (int, np.integer)) for epoch in places):
+        raise SettingsError(f"the steps of a map that forms must be called by their epochs, whole numbers; found {list(places)[:5]}")
+    return {f"epoch {epoch}" if epoch else "untrained": _place(f"epoch {epoch}", places[epoch]) for epoch in sorted(places)}
+
+
+def _place(name: str, given: Any) -> np.ndarray:
+    place = choices.array(f"map '{name}'", given, "(N, 2) numbers, or several such maps by name")
+    if place.ndim != 2 or place.shape[1] != 2 or not len(place):
+        raise DataError(f"map '{name}' must be (N, 2), with at least one point; found {place.shape}")
+    return place
+
+
+def _word(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise SettingsError(f"{name} must be a word, found {value!r}")
+    return value
 
 
 def _check(place: np.ndarray, count: int, name: str) -> None:
-    if place.ndim != 2 or place.shape[1] != 2 or len(place) != count or not count:
+    if len(place) != count:
         raise DataError(f"map '{name}' must be (N, 2), with the {count} clips of the others; found {place.shape}")
     if not np.isfinite(place).all():
         raise DataError(f"map '{name}' holds {int((~np.isfinite(place)).any(1).sum())} places that are not finite")

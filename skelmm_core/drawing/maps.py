@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -40,12 +40,13 @@ def map_panels(
 
     Raises:
         DataError: nothing to draw, lengths that differ, places that aren't finite, or values that are no whole numbers.
-        SettingsError: `columns` is no whole number from 1 on.
+        SettingsError: maps or colourings without names, or `columns` is no whole number from 1 on.
     """
+    maps, colourings = choices.by_name("maps", maps, "(N, 2) points"), _colourings(colourings)
     if not maps or not colourings:
         raise DataError(f"a map figure needs at least one map and one colouring, found {len(maps)} and {len(colourings)}")
-    for name, points in maps.items():
-        _check(points, colourings, name)
+    maps = {name: _checked(points, colourings, name) for name, points in maps.items()}
+    class_names = choices.words("class_names", class_names, "names of the classes by number")
     columns = choices.whole("columns", columns, "1 panel or more", 1)
     down = -(-len(maps) // columns)
     across = -(-len(maps) // down)  # rows as full as they can be
@@ -89,18 +90,21 @@ def map_space(
         names: N names of clips.
         colour: the colouring that sets the colours.
         title: heading.
+        axes: what the axes are called before their numbers: "PC" for "PC 1", "PC 2" and "PC 3", "t-SNE" for places by t-SNE.
 
-    Raises `DataError` as `map_panels`, and where `colour` is none of the colourings.
+    Raises `DataError` as `map_panels`, and where `colour` is none of the colourings; `SettingsError` for names that aren't N words.
     """
-    _check(points, colourings, "map", 3)
+    colourings = _colourings(colourings)
+    points = _checked(points, colourings, "map", 3)
     if colour not in colourings:
         raise DataError(f"no colouring '{colour}' among {list(colourings)}")
+    class_names = choices.words("class_names", class_names, "names of the classes by number")
     lines = [[word(kind, n, class_names) for n in numbers] for kind, numbers in colourings.items()]
-    lines += [] if names is None else [list(names)]
+    lines += [] if names is None else [choices.words("names", names, "one for each point", len(points))]
     text = ["<br>".join(row) for row in zip(*lines, strict=True)]
-    numbers = np.asarray(colourings[colour])
+    numbers = colourings[colour]
     shapes = dict(zip((name for _, name in palette.MARKERS), itertools.cycle(IN_SPACE)))
-    figure, place = go.Figure(), np.round(np.asarray(points), 3).astype(np.float32)
+    figure, place = go.Figure(), np.round(points, 3).astype(np.float32)
     for number, (shade, _, symbol) in styles(colour, np.unique(numbers)).items():
         rows = np.flatnonzero(numbers == number)
         figure.add_trace(go.Scatter3d(
@@ -117,12 +121,26 @@ def map_space(
     return figure
 
 
-def _check(points: np.ndarray, colourings: Mapping[str, np.ndarray], name: str, axes: int = 2) -> None:
-    if np.ndim(points) != 2 or np.shape(points)[1] != axes:
-        raise DataError(f"map '{name}' must be (N, {axes}), found {np.shape(points)}")
-    lost = np.flatnonzero(~np.isfinite(np.asarray(points, np.float64)).all(axis=1))
+def _colourings(given: Any) -> dict[str, np.ndarray]:
+    """Colourings as arrays of whole numbers."""
+    expected = "whole numbers, -1 where unknown"
+    found = {}
+    for kind, numbers in choices.by_name("colourings", given, "(N,) whole numbers").items():
+        values = choices.array(f"the colouring '{kind}'", numbers, expected, "biufUOS")
+        if values.ndim != 1 or (len(values) and values.dtype.kind not in "iu"):
+            raise DataError(f"the colouring '{kind}' must be {expected}; found {values.dtype} of shape {values.shape}")
+        found[kind] = values.astype(int)
+    return found
+
+
+def _checked(given: Any, colourings: Mapping[str, np.ndarray], name: str, axes: int = 2) -> np.ndarray:
+    """The points of a map as an array."""
+    points = choices.array(f"map '{name}'", given, f"(N, {axes}) numbers")
+    if points.ndim != 2 or points.shape[1] != axes or not len(points):
+        raise DataError(f"map '{name}' must be (N, {axes}), with at least one point; found {points.shape}")
+    lost = np.flatnonzero(~np.isfinite(points.astype(np.float64)).all(axis=1))
     if len(lost):
-        first = f"first number {lost[0]}: {np.asarray(points)[lost[0]]}"
+        first = f"first number {lost[0]}: {points[lost[0]]}"
         raise DataError(f"map '{name}' has {len(lost)} of {len(points)} points that are nowhere, {first}")
     for kind, numbers in colourings.items():
         if len(numbers) != len(points):
@@ -188,7 +206,7 @@ def _panels(part: SubFigure, maps: Mapping[str, np.ndarray], kind: str, numbers:
     for axes, (name, points) in zip(panels, maps.items(), strict=False):
         for number, rows in _mixed(numbers):
             colour, marker, _ = look[number]
-            axes.scatter(*np.asarray(points)[rows].T, s=size, c=colour, marker=marker, linewidths=0.2, edgecolors="white")
+            axes.scatter(*points[rows].T, s=size, c=colour, marker=marker, linewidths=0.2, edgecolors="white")
         axes.set(xticks=[], yticks=[], title=palette.label(name) if len(maps) > 1 else f"{palette.label(name)}, by {kind}")
         axes.set_aspect("equal", adjustable="datalim")
         axes.set_box_aspect(1)

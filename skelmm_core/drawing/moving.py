@@ -19,7 +19,7 @@ from skelmm_core.drawing.canvas import Picture, picture
 from skelmm_core.drawing.player import ORDER, quantity
 from skelmm_core.drawing.stick import draw_body, stand
 from skelmm_core.errors import SettingsError
-from skelmm_core.files import replacing
+from skelmm_core.files import named, replacing
 from skelmm_core.skeletons import Skeleton
 
 COLUMNS, WIDE, TALL = 3, 2.3, 2.45  # panels in a row, and inches of one
@@ -56,9 +56,7 @@ def save_moving(
     Raises:
         SettingsError: `path` doesn't end in `.gif`, or the joints are in an image. DataError: the disk is full or read-only.
     """
-    path, skeleton = Path(path), skeletons.get(skeleton)
-    if path.suffix.lower() != ".gif":
-        raise SettingsError(f"a moving picture is saved as .gif, found '{path.name}'; give a name that ends in .gif")
+    path, skeleton = named(path, "a moving picture", ".gif"), skeletons.get(skeleton)
     if skeleton.dimensions != 3:
         raise SettingsError(f"a moving picture shows joints in space, '{skeleton.name}' has joints in an image; use film_strip")
     names = modalities.check_names(modalities.names_for(skeleton) if names is None else names)

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from skelmm_core import modalities, skeletons
+from skelmm_core.drawing import choices
 from skelmm_core.errors import DataError
 from skelmm_core.recordings import FARTHEST
 from skelmm_core.skeletons import Skeleton
@@ -54,7 +55,7 @@ def bodies(clip: Any, skeleton: Skeleton | str) -> np.ndarray:
         DataError: not (M, T, V, 3), no frame, V is not the skeleton's, or a coordinate that is infinite or absurdly far.
     """
     skeleton = skeletons.get(skeleton)
-    joints = np.array(getattr(clip, "joints", clip), dtype=np.float64)
+    joints = choices.array("a clip to draw", getattr(clip, "joints", clip), "numbers (bodies, frames, joints, 3)").astype(np.float64)
     if joints.ndim != 4 or joints.shape[-1] != 3 or 0 in joints.shape:
         raise DataError(f"a clip to draw must be (bodies, frames, joints, 3) with at least one frame, found {joints.shape}")
     if joints.shape[2] != len(skeleton):
@@ -87,7 +88,7 @@ def too_large(joints: np.ndarray, skeleton: Skeleton) -> str:
 
 def body_count(clip: Any) -> int:
     """Bodies that appear in at least one frame."""
-    joints = np.asarray(getattr(clip, "joints", clip))
+    joints = choices.array("a clip", getattr(clip, "joints", clip), "numbers (bodies, frames, joints, 3)")
     return int(joints.any(axis=(1, 2, 3)).sum())
 
 

@@ -15,6 +15,7 @@ from skelmm_core.skeletons import Skeleton
 BODIES = ("both", "first", "second")
 MOST = 300  # frames of a clip that are shown unless more are asked for
 WHOLE, NUMBERS = 150, 24_500  # so many are shown in any case, more until they hold so many coordinates: 163 of two bodies of 25 joints
+CLIP = "a Recording, numbers (bodies, frames, joints, 3), or (open clips, number)"
 ROOM, ROUGHEST = 26_000, 0.02  # bytes of a packed clip, with which all that is saved of it stays below 100 kB; and metres of its grid
 
 
@@ -30,7 +31,7 @@ class Shot:
             clips, number = clip[0], choices.place("clip", clip[1], len(clip[0].labels), "the clips of the file")
             skeleton, rate = clips.skeleton if skeleton is None else skeleton, clips.frame_rate if rate is None else rate
             title, clip = describe(clips, number) if title is None else title, clips[number]
-        joints = _array(clip)
+        joints = choices.array("a clip to show", getattr(clip, "joints", clip), CLIP)
         if not isinstance(title, str | None):
             raise SettingsError(f"titles must be words, found {title!r}")
         self.title = title or ""
@@ -105,18 +106,6 @@ class Shot:
         m, t = self.joints.shape[:2]
         title = f"{self.title}, " if self.title else ""
         return f"{title}{t} frames at {self.rate:g} Hz, {m} {'body' if m == 1 else 'bodies'} of {self.skeleton.name}"
-
-
-def _array(clip: Any) -> np.ndarray:
-    """The joints of a clip in whatever form it is given; `DataError` for what holds no numbers."""
-    try:
-        joints = np.asarray(getattr(clip, "joints", clip))
-    except ValueError:  # lists of different lengths
-        joints = np.asarray(None)
-    if joints.dtype.kind not in "fiu":
-        found = repr(clip) if isinstance(clip, str | None) else f"a {type(clip).__name__}"
-        raise DataError(f"a clip to show must be a Recording, numbers (bodies, frames, joints, 3), or (open clips, number); found {found}")
-    return joints
 
 
 def choose(count: int, body: str) -> list[int]:

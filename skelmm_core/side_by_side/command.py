@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from skelmm_core.errors import SettingsError
-from skelmm_core.files import replacing
+from skelmm_core.files import named, replacing
 from skelmm_core.side_by_side import page
 from skelmm_core.side_by_side.compare import comparable
 from skelmm_core.side_by_side.load import Loaded, load, names_of
@@ -28,9 +28,7 @@ def report(
     """
     if not runs:
         raise SettingsError("report takes one or more RUN: output folders of `skelmm run` or `skelmm train`, or stages in them; found none")
-    path = Path(out) if str(out) else Path(runs[0]) / DEFAULT
-    if path.suffix.lower() != ".html":
-        raise SettingsError(f"a report is saved as .html, found '{path.name}'; give a name that ends in .html")
+    path = named(Path(out) if str(out) else Path(runs[0]) / DEFAULT, "a report", ".html")
     loaded = []
     for run, name in zip(runs, names_of(runs), strict=True):
         loaded.append(load(run, name, device))
