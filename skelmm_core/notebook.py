@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from skelmm_core import drawing, manifest, watching
+from skelmm_core import drawing, html, manifest, watching
 from skelmm_core.clips import Clips
 from skelmm_core.drawing.palette import label
 from skelmm_core.drawing.runs import Chooser, runs_in
@@ -47,6 +48,7 @@ __all__ = [
     "table",
 ]
 
+RESPONSIVE = {"responsive": True}  # plotly: as wide as the page
 RENDERER = "plotly_mimetype+notebook_connected"  # shows in JupyterLab and in exported HTML, and puts no plotly.js into the file
 
 
@@ -204,10 +206,11 @@ class Session:
 
         The notebook holds no plotly.js (4.7 MB): JupyterLab has its own, and the HTML that nbconvert makes loads it.
         """
-        path = self.folder / f"{name}.html"
-        with replacing(path) as file:
-            file.write(figure.to_html(include_plotlyjs=True).encode())
-        figure.show(renderer=RENDERER)
+        title = figure.layout.title.text or name
+        untitled = go.Figure(figure).update_layout(title_text="", margin_t=10)  # the page has it as its heading
+        part = untitled.to_html(full_html=False, include_plotlyjs=True, config=RESPONSIVE)
+        path = html.save(self.folder / f"{name}.html", "a figure", title, part)
+        figure.show(renderer=RENDERER, config=RESPONSIVE)
         self.say(f"The same as a page by itself, which needs no network: `{path}`.")
 
     def explore(self, clips: Clips, **options: Any) -> None:

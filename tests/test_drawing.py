@@ -482,6 +482,10 @@ def test_map_space_tells_class_subject_and_name():
     clap = figure.data[1]
     assert dict(zip(clap.text, clap.x, strict=True)) == {"clap<br>subject 4<br>a.mat": 0, "clap<br>subject unknown<br>c.mat": 4}
     assert list(clap.y) == [1, 5] and list(clap.z) == [6, 8] and clap.marker.symbol == "diamond"
+    assert clap.marker.size >= 5, "circles and squares are told apart"
+    layout = drawing.map_space(points, colourings, axes="PC").layout
+    assert [axis.title.text for axis in (layout.scene.xaxis, layout.scene.yaxis, layout.scene.zaxis)] == ["PC 1", "PC 2", "PC 3"]
+    assert layout.legend.orientation == "h" and layout.legend.yanchor == "top", "below, also on a narrow page"
     assert drawing.map_space(points, {"subject": np.array([4, 5, 5])}, colour="subject").data[0].name.startswith("subject ")
     with pytest.raises(DataError, match="3 points, the colouring 'class' 2"):
         drawing.map_space(points, {"class": np.array([0, 1])})

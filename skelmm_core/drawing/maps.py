@@ -51,7 +51,7 @@ def map_panels(
     down = -(-len(maps) // columns)
     across = -(-len(maps) // down)  # rows as full as they can be
     panel = {1: 3.6, 2: 3.6, 3: 3.0}.get(across, 2.5)  # inches
-    blocks = [_Block(kind, np.asarray(values), class_names, panel * across, panel * down) for kind, values in colourings.items()]
+    blocks = [_Block(kind, values, class_names, panel * across, panel * down) for kind, values in colourings.items()]
     rows = [[blocks[0]]]
     for block in blocks[1:]:  # beside each other where there is room, so that all can be read at a notebook's width
         beside = sum(other.width for other in rows[-1]) + block.width <= WIDEST
@@ -78,6 +78,7 @@ def map_space(
     names: Sequence[str] | None = None,
     colour: str = "class",
     title: str = "",
+    axes: str = "axis",
 ) -> go.Figure:
     """A map in three dimensions, by plotly: drag to turn it, hover for class, subject, view and name, click in the legend to hide a group.
 
@@ -109,14 +110,20 @@ def map_space(
         rows = np.flatnonzero(numbers == number)
         figure.add_trace(go.Scatter3d(
             x=place[rows, 0], y=place[rows, 1], z=place[rows, 2], mode="markers", name=word(colour, number, class_names),
-            marker={"color": shade, "symbol": shapes[symbol], "size": 3},
+            marker={"color": shade, "symbol": shapes[symbol], "size": 5},
             text=[text[i] for i in rows], hovertemplate="%{text}<extra></extra>",
         ))  # fmt: skip
-    axis = {"title": {"text": ""}, "showticklabels": False, "showspikes": False}
+    scene = {
+        f"{axis}axis": {"title": {"text": f"{axes} {number}"}, "showticklabels": False, "showspikes": False}
+        for number, axis in enumerate("xyz", 1)
+    }
     figure.update_layout(
-        template="none", title={"text": title}, height=600, margin={"l": 20, "r": 20, "t": 50, "b": 20}, hoverlabel={"align": "left"},
-        scene={"aspectmode": "data", "xaxis": axis, "yaxis": axis, "zaxis": axis},
-        legend={"title": {"text": colour}, "font": {"size": 11}, "tracegroupgap": 0, "itemsizing": "constant"},
+        template="none", title={"text": title}, height=640, margin={"l": 10, "r": 10, "t": 50, "b": 10}, hoverlabel={"align": "left"},
+        scene={"aspectmode": "data", "camera": {"eye": {"x": 1.8, "y": 1.8, "z": 1.3}}, **scene},  # so far that names of axes are seen
+        legend={  # below, where a narrow page has room, too
+            "title": {"text": colour, "side": "top"}, "font": {"size": 11}, "tracegroupgap": 0, "itemsizing": "constant", "orientation": "h",
+            "x": 0, "y": 0, "yanchor": "top",
+        },
     )  # fmt: skip
     return figure
 
@@ -145,8 +152,7 @@ def _checked(given: Any, colourings: Mapping[str, np.ndarray], name: str, axes: 
     for kind, numbers in colourings.items():
         if len(numbers) != len(points):
             raise DataError(f"map '{name}' has {len(points)} points, the colouring '{kind}' {len(numbers)} values")
-        if len(numbers) and np.asarray(numbers).dtype.kind not in "iu":
-            raise DataError(f"the colouring '{kind}' must be whole numbers, -1 where unknown; found {np.asarray(numbers).dtype}")
+    return points
 
 
 def _mixed(numbers: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
