@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -11,7 +13,7 @@ from chromium import choose, run_cells
 from matplotlib.path import Path as Polygon
 from test_linked import Many, numbers, ring
 
-from skelmm_core import drawing
+from skelmm_core import drawing, notebook
 from skelmm_core.drawing import linked
 
 pytestmark = pytest.mark.browser
@@ -272,6 +274,79 @@ def test_a_search_goes_from_match_to_match_and_says_when_there_is_none(open_page
     assert status.text_content() == "no clip is called “Take 300”" and search.input_value() == "Take 300"
     assert found.text_content() == names[1], "what was chosen stays"
     page.screenshot(path=pictures / "map_search.png", full_page=True)
+
+
+def test_points_are_chosen_by_key(open_page, pictures, tmp_path):
+    """A cross in the middle while the map has the focus by keyboard; Enter: the point nearest to it; n and p: the next, the one before."""
+    map_ = front()
+    page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 1300}, reduced_motion="reduce")
+    first = page.locator("canvas").first
+    assert "Enter: the point at the cross, N, P: next, previous" in page.locator(".note").all_text_contents()[1]
+    page.get_by_role("button", name="reset view").focus()
+    without = canvas(page)
+    page.keyboard.press("Tab")
+    while not first.evaluate("(node) => node.getRootNode().activeElement === node"):
+        page.keyboard.press("Tab")
+    page.wait_for_timeout(100)
+    box = first.bounding_box()
+    (x, y), found = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2), page.locator("ol .entry span")
+    cross = {"x": x - 12, "y": y - 12, "width": 24, "height": 24}
+    with_cross = page.screenshot(clip=cross)
+    for _ in range(2):
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    points = on_screen(page, map_.data) - (80, 0)
+    wanted = int(np.argmin(np.linalg.norm(points - (x, y), axis=1)))
+    assert found.first.text_content().startswith(map_.names[wanted] + ", ")
+    page.screenshot(path=pictures / "map_cross.png")
+    for key, step in (("n", 1), ("n", 2), ("p", 1), ("P", 0)):
+        page.keyboard.press(key)
+        assert found.first.text_content().startswith(map_.names[(wanted + step) % COUNT] + ", ")
+    assert first.evaluate("(node) => node.getRootNode().activeElement === node"), "the focus stays"
+    page.locator(".legend .entry", has_text="hug").click()
+    first.focus()
+    odd = wanted + 1 + wanted % 2  # the next one of those that stand out
+    for key, point in (("n", odd), ("n", odd + 2), ("p", odd)):
+        page.keyboard.press(key)
+        assert found.first.text_content().startswith(map_.names[point] + ", ")
+    page.locator(".legend .entry", has_text="hug").click()
+    page.mouse.click(box["x"] + 3, box["y"] + 3)
+    page.get_by_role("button", name="reset view").click()
+    page.mouse.move(5, 5)
+    page.wait_for_timeout(100)
+    assert canvas(page) == without and page.screenshot(clip=cross) != with_cross, "a pointer needs no cross"
+
+
+@pytest.mark.parametrize("width", [400, 1000])
+def test_a_map_in_space_is_a_page_by_itself(open_page, pictures, tmp_path, monkeypatch, width):
+    monkeypatch.setattr(notebook, "RENDERER", "json")
+    random, names = np.random.default_rng(0), [f"an action with a name {i}" for i in range(27)]
+    labels = random.integers(0, 27, 400)
+    figure = drawing.map_space(random.normal(size=(400, 3)) * (3, 2, 1), {"class": labels}, names, title="teacher, PCA", axes="PC")
+    session = SimpleNamespace(folder=tmp_path, say=lambda text: None)
+    notebook.Session.live(session, figure, "space")
+    page = open_page((tmp_path / "space.html").as_uri(), viewport={"width": width, "height": 900})
+    page.locator(".legend").wait_for()
+    page.wait_for_timeout(1500)
+    page.screenshot(path=pictures / f"map_space_{width}.png", full_page=True)
+    assert page.title() == "teacher, PCA" == page.locator("h1").text_content() and page.locator("html").get_attribute("lang") == "en"
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    plot, scene, legend = (
+        page.locator(place).first.bounding_box() for place in (".plotly-graph-div", ".gl-container canvas", ".legend .bg")
+    )
+    assert legend["y"] > plot["y"] + 0.4 * plot["height"] and legend["x"] + legend["width"] <= width + 1, "below, and within"
+    assert scene["height"] > 250
+
+
+def test_a_tooltip_says_nothing_twice(open_page, tmp_path):
+    map_ = front()
+    page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 900})
+    points = on_screen(page, map_.data)
+    page.mouse.move(*points[alone(points, range(COUNT))])
+    page.wait_for_timeout(100)
+    _, kind, subject, right, distance = page.locator(".tip").inner_text().split("\n")
+    assert re.fullmatch("class: (wave|hug)", kind) and re.fullmatch("correct: (correct|wrong)", right)
+    assert re.fullmatch(r"subject \d", subject) and re.fullmatch(r"distance: [\d.]+ \(1 - cosine\)", distance)
 
 
 def test_a_clip_that_is_found_outside_the_view_is_brought_into_it(open_page, tmp_path):

@@ -43,7 +43,7 @@ button[aria-pressed=true] { background: #cfe4f3; border-color: #0072b2 }
 .tip { position: absolute; pointer-events: none; background: #222e; color: #fff; border-radius: 4px; padding: 3px 7px; font-size: 12px;
   max-width: 260px; overflow-wrap: anywhere; white-space: pre-line; z-index: 1 }
 .found { border-top: 1px solid #ddd; margin-top: 8px; padding-top: 6px } .found p { margin: 0 0 6px } .found .note { margin-bottom: 4px }
-ul, ol { columns: 180px; margin: 0 0 6px; padding: 0 } ol { columns: auto } ol .entry { width: auto; display: inline-flex }
+ul, ol { margin: 0 0 6px; padding: 0 } ul { columns: 180px } ol .entry { width: auto; display: inline-flex }
 .stage { position: relative } .sight { position: absolute; top: 0; height: 300px; pointer-events: none }
 textarea { width: 100%; box-sizing: border-box; font: 12px monospace }
 `;
@@ -57,7 +57,14 @@ function mountMap(data, id) {
 
 function linkedMap(host, data, id) {
   const root = host.attachShadow({ mode: "open" });
-  const press = (parent, words, options = {}) => add(parent, "button", { type: "button", ...options }, words);
+  const press = (parent, words, options = {}) => add(parent, "button", options, words);
+  const note = (parent, words) => add(parent, "div", { class: "note" }, words);
+  const fill = (line, look, words, many = "") => { // a line of a list: marker, words, number
+    if (look) line.append(sprite(look, 5.5, ""));
+    add(line, "span", {}, words);
+    add(line, "i", {}, many);
+    return line;
+  };
   const count = data.count, names = data.names.split("\n"), none = 2 ** (8 * data.wide) - 1, unknown = 65535;
   const maps = data.maps.map((map) => ({ ...map, steps: map.steps.map((text) => fromGrid(unpack(text, Uint16Array))) }));
   const columns = data.columns.map((column) => ({ ...column, values: unpack(column.values, Uint16Array) }));
@@ -83,27 +90,33 @@ function linkedMap(host, data, id) {
   const both = add(card, "div", { class: "both" }), frame = add(both, "div", { class: "map" });
   const canvas = add(frame, "canvas", { role: "img", tabindex: 0 }), pen = canvas.getContext("2d");
   const tip = add(frame, "div", { class: "tip", hidden: "" }), legend = add(both, "div", { class: "legend" });
-  const help = "Drag: move. Wheel, after a click: zoom. Click a point: its clip. Shift and drag: lasso. R: reset.";
+  const help = "Drag: move. Wheel, after a click: zoom. Click a point: its clip. Shift and drag: lasso. " +
+    "Keys: arrows, + −, R: reset, Enter: the point at the cross, N, P: next, previous.";
   const held = stored.size && stored.size < count ? ` Ringed: the ${stored.size} clips this page holds.` : "";
-  add(card, "div", { class: "note" }, help + held);
-  if (data.left) add(card, "div", { class: "note" }, data.left);
-  const listed = add(card, "div", { class: "found", hidden: "" }), shown = add(card, "div", { class: "found", hidden: "" });
+  note(card, help + held);
+  if (data.left) note(card, data.left);
+  const [listed, shown] = [1, 2].map(() => add(card, "div", { class: "found", hidden: "" }));
   const stage = add(card, "div", { class: "stage" });
 
   // what is to be seen
-  let view = { x: 0.5, y: 0.5, zoom: 1 }, now = new Float32Array(2 * count), chosen = -1, over = -1, corners = null, lit = new Set();
+  const home = { x: 0.5, y: 0.5, zoom: 1 };
+  let view = { ...home }, aim = false, now = new Float32Array(2 * count), chosen = -1, over = -1, corners = null, lit = new Set();
   let picture = new ImageData(1, 1), stamps = [], faint = null, size = 0, waiting = false, moving = 0, codes = null, before = 0;
   const map = () => maps[which.value], column = () => columns[colour.value];
   const divisor = (a, b) => (b ? divisor(b, a % b) : a);
   let stride = Math.ceil(0.618 * count); // points are drawn so many apart: no value covers the others
   while (divisor(stride, count) > 1) stride++;
-  const scale = () => 0.94 * Math.min(canvas.clientWidth, canvas.clientHeight) * view.zoom;
-  const put = (x, y) => [canvas.clientWidth / 2 + (x - view.x) * scale(), canvas.clientHeight / 2 - (y - view.y) * scale()];
-  const back = (x, y) => [view.x + (x - canvas.clientWidth / 2) / scale(), view.y - (y - canvas.clientHeight / 2) / scale()];
+  const middle = () => [canvas.clientWidth / 2, canvas.clientHeight / 2];
+  const scale = () => 1.88 * Math.min(...middle()) * view.zoom;
+  const put = (x, y, [a, b] = middle()) => [a + (x - view.x) * scale(), b - (y - view.y) * scale()];
+  const back = (x, y, [a, b] = middle()) => [view.x + (x - a) / scale(), view.y - (y - b) / scale()];
   const at = (i) => put(now[2 * i], now[2 * i + 1]);
   const measure = ({ range: [low, high] }, v) => (v === unknown ? "unknown" : +(low + (v / 65534) * (high - low)).toPrecision(3));
   const wordOf = (c, i) => (c.entries ? c.entries[c.values[i]].word : measure(c, c.values[i]));
-  const about = (i) => columns.map((c) => `${c.name}: ${wordOf(c, i)} ${c.unit ?? ""}`);
+  const about = (i) => columns.map((c) => { // "view 2", not "view: view 2"
+    const word = "" + wordOf(c, i);
+    return (word.startsWith(c.name + " ") ? "" : `${c.name}: `) + word + (c.unit ? ` (${c.unit})` : "");
+  });
 
   function sprite(style, radius, edge) { // a marker as matplotlib has it
     const node = document.createElement("canvas"), to = node.getContext("2d"), corners = data.shapes[style.shape] ?? [];
@@ -143,9 +156,8 @@ function linkedMap(host, data, id) {
       const place = middle + places[n], cover = covers[n], tone = tones[n], under = pixels[place];
       if (cover > 240) pixels[place] = tone;
       else {
-        const redBlue = ((tone & 0xff00ff) * cover + (under & 0xff00ff) * (256 - cover)) >>> 8;
-        const green = ((tone & 0xff00) * cover + (under & 0xff00) * (256 - cover)) >>> 8;
-        pixels[place] = 0xff000000 | (redBlue & 0xff00ff) | (green & 0xff00);
+        const mix = (mask) => (((tone & mask) * cover + (under & mask) * (256 - cover)) >>> 8) & mask;
+        pixels[place] = 0xff000000 | mix(0xff00ff) | mix(0xff00);
       }
     }
   }
@@ -164,18 +176,21 @@ function linkedMap(host, data, id) {
       }
     pen.putImageData(picture, -MARGIN, -MARGIN);
     pen.setTransform(dots, 0, 0, dots, 0, 0);
-    const trace = (points, tone, width) => {
-      pen.beginPath();
-      for (const [x, y] of points) pen.lineTo(x, y);
-      pen.closePath();
+    const stroke = (tone, width) => {
       pen.strokeStyle = tone;
       pen.lineWidth = width;
       pen.stroke();
     };
-    const turn = Array.from({ length: 24 }, (_, k) => [Math.cos((k * Math.PI) / 12), Math.sin((k * Math.PI) / 12)]);
+    const trace = (points, ...look) => {
+      pen.beginPath();
+      for (const [x, y] of points) pen.lineTo(x, y);
+      pen.closePath();
+      stroke(...look);
+    };
     const ring = (i, tone, width, apart) => {
-      const [x, y] = at(i), radius = size / dots + apart;
-      trace(turn.map(([a, b]) => [x + a * radius, y + b * radius]), tone, width);
+      pen.beginPath();
+      pen.arc(...at(i), size / dots + apart, 0, 7);
+      stroke(tone, width);
     };
     if (stored.size < count) for (const i of stored.keys()) ring(i, "#0007", 0.8, 1.5);
     if (chosen >= 0) ring(chosen, "#000", 2.5, 3);
@@ -184,6 +199,8 @@ function linkedMap(host, data, id) {
       ring(n, "#000", 1.2, 2);
     }
     if (over >= 0) ring(over, "#000", 1, 2);
+    const [x, y] = middle();
+    if (aim) for (const [a, b] of [[9, 0], [0, 9]]) trace([[x - a, y - b], [x + a, y + b]], "#000", 2);
     if (!corners) return;
     trace(corners.map(([x, y]) => put(x, y)), "#0072b2", 1.2);
     pen.fillStyle = "#0072b21a";
@@ -202,8 +219,8 @@ function linkedMap(host, data, id) {
   function tellStep() {
     const { labels } = map(), share = +slider.value, low = Math.floor(share), part = Math.round(100 * (share - low));
     where.textContent = part % 100 ? `${part} % of the way from ${labels[low]} to ${labels[low + 1]}` : labels[Math.round(share)];
-    slider.setAttribute("aria-valuetext", where.textContent);
-    canvas.setAttribute("aria-label", `${count} clips on the map ${map().name}, by ${column().name}`);
+    slider.ariaValueText = where.textContent;
+    canvas.ariaLabel = `${count} clips on the map ${map().name}, by ${column().name}`;
   }
   function step(share) {
     slider.value = share;
@@ -219,7 +236,7 @@ function linkedMap(host, data, id) {
       const share = Math.min(1, Math.max(0, (time - began) / 1000 / seconds));
       each(share);
       if (share < 1) requestAnimationFrame(beat);
-      else start.textContent = "▶ play";
+      else halt();
     };
     requestAnimationFrame(beat);
   }
@@ -234,7 +251,7 @@ function linkedMap(host, data, id) {
     slider.value = last;
     tellStep();
     const next = place();
-    start.textContent = "▶ play";
+    halt();
     glide(calm ? 0.001 : 0.6, (share) => { now = between(old, next, share * share * (3 - 2 * share)); touch(); });
   }
   function form() {
@@ -258,17 +275,14 @@ function linkedMap(host, data, id) {
       const ends = add(legend, "div", { class: "ends" });
       add(ends, "span", {}, (low > 0 ? "≤ " : "") + measure(c, low));
       add(ends, "span", {}, (high < 65534 ? "≥ " : "") + measure(c, high));
-      if (c.values.includes(unknown)) add(legend, "div", { class: "note" }, "grey: unknown");
+      if (c.values.includes(unknown)) note(legend, "grey: unknown");
       return touch();
     }
     c.entries.forEach((entry, code) => {
-      const button = press(legend, "", { class: "entry", "aria-pressed": false });
-      button.append(sprite(entry, 5.5, ""));
-      add(button, "span", {}, entry.word);
-      add(button, "i", {}, entry.count);
+      const button = fill(press(legend, "", { class: "entry", "aria-pressed": false }), entry, entry.word, entry.count);
       button.onclick = () => {
         if (!lit.delete(code)) lit.add(code);
-        button.setAttribute("aria-pressed", lit.has(code));
+        button.ariaPressed = lit.has(code);
         touch();
       };
     });
@@ -285,22 +299,21 @@ function linkedMap(host, data, id) {
     if (i < 0) return;
     const wanted = [i, ...near(i)], missing = wanted.filter((n) => !stored.has(n)), kernel = ask(), list = add(shown, "ol");
     wanted.forEach((n, place) => {
-      const button = press(list, "", { class: "entry", title: about(n).join("\n") }), c = columns[0];
-      if (c.entries) button.append(sprite(c.entries[c.values[n]], 5.5, ""));
-      add(button, "span", {}, (place ? `nearest ${place}: ` : "") + names[n] + (c.entries ? `, ${wordOf(c, n)}` : ""));
+      const button = press(list, "", { class: "entry", title: about(n).join("\n") }), c = columns[0], look = c.entries?.[c.values[n]];
+      fill(button, look, (place ? `nearest ${place}: ` : "") + names[n] + (look ? `, ${look.word}` : ""));
       if (place) button.onclick = () => choose(n);
     });
-    const note = add(shown, "div", { class: "note" }, wanted.length > 1 ? data.words[map().near] : "");
+    const said = note(shown, wanted.length > 1 ? data.words[map().near] : "");
     if (!data.player) return;
     if (missing.length && kernel) {
-      note.textContent = "asking the kernel for these clips …";
+      said.textContent = "asking the kernel for these clips …";
       kernel.value = `${map().near * count + i} ${Date.now()}`;
       kernel.dispatchEvent(new Event("input", { bubbles: true }));
-      const late = () => { if (chosen === i && !stage.firstChild) note.textContent = "The kernel does not answer yet: while it is busy these clips wait; if it was restarted, run the cell again."; };
+      const late = () => { if (chosen === i && !stage.firstChild) said.textContent = "The kernel does not answer yet: while it is busy these clips wait; if it was restarted, run the cell again."; };
       return setTimeout(late, 15000);
     }
     const words = ` Not in this page: ${missing.length} of these ${wanted.length} clips; they play where a kernel runs.`;
-    if (missing.length) note.textContent += words;
+    if (missing.length) said.textContent += words;
     const there = wanted.filter((n) => stored.has(n));
     if (there.length) present({ ...data.player, clips: there.map((n) => data.player.clips[stored.get(n)]) }, there);
   }
@@ -328,24 +341,19 @@ function linkedMap(host, data, id) {
     if (c) {
       const counts = new Map(), list = add(listed, "ul");
       for (const i of found) counts.set(c.values[i], (counts.get(c.values[i]) ?? 0) + 1);
-      for (const [code, many] of [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0])) {
-        const line = add(list, "li", { class: "entry" });
-        line.append(sprite(c.entries[code], 5.5, ""));
-        add(line, "span", {}, c.entries[code].word);
-        add(line, "i", {}, many);
-      }
+      for (const [code, many] of [...counts].sort((a, b) => b[1] - a[1] || a[0] - b[0]))
+        fill(add(list, "li", { class: "entry" }), c.entries[code], c.entries[code].word, many);
     }
     const text = add(listed, "textarea", { readonly: "", rows: 5, "aria-label": "names of the clips inside" });
     const all = found.map((i) => names[i]), more = all.length - LISTED;
     text.value = all.slice(0, LISTED).join("\n");
-    if (more > 0) add(listed, "div", { class: "note" }, `and ${more} more, which “copy the names” takes too`);
+    if (more > 0) note(listed, `and ${more} more, which “copy the names” takes too`);
     const bar = add(listed, "div", { class: "bar" });
     press(bar, "copy the names").onclick = () => {
       const give = (event) => { event.clipboardData.setData("text/plain", all.join("\n")); event.preventDefault(); };
-      text.addEventListener("copy", give);
+      text.addEventListener("copy", give, { once: true });
       text.select();
       document.execCommand("copy");
-      text.removeEventListener("copy", give);
     };
     press(bar, "close").onclick = drop;
   }
@@ -357,9 +365,9 @@ function linkedMap(host, data, id) {
 
   // pointer and keys
   const fingers = new Map(), spot = ({ clientX, clientY }, box = canvas.getBoundingClientRect()) => [clientX - box.left, clientY - box.top];
-  const spread = () => { const [a, b] = [...fingers.values()]; return Math.hypot(a[0] - b[0], a[1] - b[1]); };
+  const off = () => { tip.hidden = true; over = -1; touch(); };
   let begun = null, drawing = false;
-  function zoomBy(factor, x = canvas.clientWidth / 2, y = canvas.clientHeight / 2) {
+  function zoomBy(factor, [x, y] = middle()) {
     const [a, b] = back(x, y);
     view.zoom = Math.min(Math.max(view.zoom * factor, 0.5), 200);
     const [c, d] = back(x, y);
@@ -368,27 +376,27 @@ function linkedMap(host, data, id) {
     dress();
     touch();
   }
-  const reset = () => { view = { x: 0.5, y: 0.5, zoom: 1 }; dress(); touch(); };
-  function hit(x, y) { // the nearest point within 10 pixels, or -1; what stands out goes first
+  const reset = () => { view = { ...home }; dress(); touch(); };
+  function hit(x, y, within = 10) { // the nearest point within so many pixels, or -1; of what stands out
     const [a, b] = back(x, y);
-    let best = -1, least = (10 / scale()) ** 2;
+    let best = -1, least = (within / scale()) ** 2;
     for (let i = 0; i < count; i++) {
       const far = (now[2 * i] - a) ** 2 + (now[2 * i + 1] - b) ** 2;
       if (far < least && (!lit.size || lit.has(codes[i]))) [best, least] = [i, far];
     }
     return best;
   }
-  canvas.addEventListener("pointerdown", (event) => {
+  canvas.onpointerdown = (event) => {
     fingers.set(event.pointerId, spot(event));
     canvas.setPointerCapture(event.pointerId);
     canvas.focus({ preventScroll: true });
     begun = spot(event);
-    tip.hidden = true;
-    over = -1;
+    off();
+    aim = false;
     drawing = (event.shiftKey || lasso.ariaPressed === "true") && fingers.size === 1;
     if (drawing) corners = [back(...begun)];
-  });
-  canvas.addEventListener("pointermove", (event) => {
+  };
+  canvas.onpointermove = (event) => {
     const was = fingers.get(event.pointerId), [x, y] = spot(event);
     if (!was) {
       const found = hit(x, y);
@@ -402,44 +410,58 @@ function linkedMap(host, data, id) {
       over = found;
       return;
     }
-    const apart = fingers.size === 2 ? spread() : 0;
+    const apart = fingers.size === 2 ? spread(fingers) : 0;
     fingers.set(event.pointerId, [x, y]);
-    if (apart) return zoomBy(spread() / apart, x, y);
+    if (apart) return zoomBy(spread(fingers) / apart, [x, y]);
     if (drawing) corners.push(back(x, y));
     else {
       view.x -= (x - was[0]) / scale();
       view.y += (y - was[1]) / scale();
     }
     touch();
-  });
-  canvas.addEventListener("pointerup", (event) => {
+  };
+  canvas.onpointerup = (event) => {
     const [x, y] = spot(event);
     if (!fingers.delete(event.pointerId)) return;
     if (drawing && corners.length > 2) gather();
     else if (drawing) drop();
     else if (Math.hypot(x - begun[0], y - begun[1]) < 4) choose(hit(x, y));
     drawing = false;
-  });
-  canvas.addEventListener("pointercancel", (event) => fingers.delete(event.pointerId));
-  canvas.addEventListener("pointerleave", () => { tip.hidden = true; over = -1; touch(); });
-  canvas.addEventListener("wheel", (event) => {
+  };
+  canvas.onpointercancel = (event) => fingers.delete(event.pointerId);
+  canvas.onfocus = canvas.onblur = () => { aim = canvas.matches(":focus-visible"); touch(); }; // a pointer needs no cross
+  canvas.onpointerleave = off;
+  canvas.onwheel = (event) => {
     if (root.activeElement !== canvas && !event.ctrlKey) return; // the page scrolls on until the map was clicked
     event.preventDefault();
-    zoomBy(Math.exp(-event.deltaY * 0.0015), ...spot(event));
-  }, { passive: false });
-  card.addEventListener("keydown", (event) => {
+    zoomBy(Math.exp(-event.deltaY * 0.0015), spot(event));
+  };
+  card.onkeydown = (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return; // such as Ctrl+S: the page's
     event.stopPropagation();
     if (event.target !== canvas) return;
     const move = (x, y) => () => { view.x += x / scale(); view.y += y / scale(); touch(); };
     const action = {
-      ArrowLeft: move(-40, 0), ArrowRight: move(40, 0), ArrowUp: move(0, 40), ArrowDown: move(0, -40),
-      "+": () => zoomBy(1.25), "=": () => zoomBy(1.25), "-": () => zoomBy(0.8), r: reset, R: reset, Escape: drop,
-    }[event.key];
+      arrowleft: move(-40, 0), arrowright: move(40, 0), arrowup: move(0, 40), arrowdown: move(0, -40),
+      "+": () => zoomBy(1.25), "=": () => zoomBy(1.25), "-": () => zoomBy(0.8), r: reset, escape: drop,
+      enter: () => choose(hit(...middle(), Infinity)), n: () => next(1), p: () => next(-1),
+    }[event.key.toLowerCase()];
     if (!action) return;
     event.preventDefault();
+    aim = true;
+    touch();
     action();
-  });
+  };
+  function bring(i) { // into sight
+    const [x, y] = at(i), [a, b] = middle();
+    if (Math.abs(x - a) > a || Math.abs(y - b) > b) [view.x, view.y] = [now[2 * i], now[2 * i + 1]];
+    choose(i);
+  }
+  function next(by) { // of those that stand out
+    let i = Math.max(chosen, by < 0 ? 0 : -1);
+    do i = (i + by + count) % count; while (lit.size && !lit.has(codes[i]));
+    bring(i);
+  }
   let sought = "", reached = -1;
   search.onkeydown = (event) => { // Enter goes to the next clip that is called so, and after the last one to the first
     const words = search.value.trim().toLowerCase();
@@ -449,12 +471,10 @@ function linkedMap(host, data, id) {
     if (!found.length) return (told.textContent = `no clip is called “${search.value.trim()}”`);
     reached = found.find((i) => i > reached) ?? found[0];
     told.textContent = found.length > 1 ? `${found.indexOf(reached) + 1} of ${found.length}; Enter: the next` : "";
-    const [x, y] = at(reached);
-    if (x < 0 || y < 0 || x > canvas.clientWidth || y > canvas.clientHeight) [view.x, view.y] = [now[2 * reached], now[2 * reached + 1]];
-    choose(reached);
+    bring(reached);
   };
   search.oninput = () => { told.textContent = ""; };
-  lasso.onclick = () => lasso.setAttribute("aria-pressed", lasso.ariaPressed !== "true");
+  lasso.onclick = () => { lasso.ariaPressed = lasso.ariaPressed !== "true"; };
   again.onclick = reset;
   start.onclick = form;
   slider.oninput = () => { halt(); step(+slider.value); };
@@ -463,8 +483,7 @@ function linkedMap(host, data, id) {
 
   new ResizeObserver(() => {
     const dots = devicePixelRatio || 1;
-    canvas.width = Math.round(canvas.clientWidth * dots);
-    canvas.height = Math.round(canvas.clientHeight * dots);
+    [canvas.width, canvas.height] = middle().map((half) => Math.round(2 * half * dots));
     if (!canvas.width) return;
     picture = new ImageData(canvas.width + 2 * MARGIN, canvas.height + 2 * MARGIN);
     dress();
