@@ -425,6 +425,21 @@ def test_maps_of_many_classes_fit_a_notebook(classes, rows, below):
     assert np.ptp(edges) < 40 or below, "rows begin under each other"
 
 
+def test_numbers_of_bars_have_a_ground_that_hides_lines():
+    figure = drawing.accuracy_bars(
+        {"linear": {"teacher": 40.0, "student": 41.0}, "kNN": {"teacher": 30.0, "student": 44.0}}, {"raw 1-NN": 46.0}
+    )
+    (axes,) = figure.axes
+    numbers = [text for text in axes.texts if text.get_text()[0].isdigit()]
+    (line,) = (line for line in axes.lines if line.get_linestyle() == "--")
+    assert len(numbers) == 4
+    for number in numbers:
+        ground = number.get_bbox_patch()
+        assert (
+            ground.get_alpha() in (None, 1) and ground.get_facecolor() == figure.get_facecolor() and number.get_zorder() > line.get_zorder()
+        )
+
+
 def test_what_is_no_map_is_told():
     points, kinds = np.zeros((3, 2)), {"class": np.array([0, 1, 1])}
     lost = np.array([[0, 1], [np.nan, 0], [np.inf, 2]])

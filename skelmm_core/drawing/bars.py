@@ -19,7 +19,7 @@ from skelmm_core.errors import DataError
 
 Values = float | Sequence[float]
 HALO = [withStroke(linewidth=3.4, foreground="white")]  # dark marks stay readable on dark bars
-PLATE = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
+PLATE = {"edgecolor": "none", "pad": 1.2}
 LABEL = 14  # percent of the axis that a value and its spread take, roughly
 DASHES = ("--", ":", "-.", (0, (8, 2, 1, 2, 1, 2)))
 
@@ -67,8 +67,9 @@ def accuracy_bars(
                 inside = low > LABEL and any(high - 1 < ticks[bar] < high + LABEL for ticks in by_bar if bar in ticks)
                 end, away, side = (low, -6, "right") if inside else (high, 6, "left")  # a value beside a tick would be taken for the tick's
                 axes.annotate(
-                    text, (end, place), (away, 0), textcoords="offset points", ha=side, va="center", fontsize=9, bbox=PLATE,
-                    zorder=5,  # in front of a tick, where the bar is too short for its value
+                    text, (end, place), (away, 0), textcoords="offset points", ha=side, va="center", fontsize=9,
+                    bbox=PLATE | {"facecolor": figure.get_facecolor()},
+                    zorder=5,  # in front of a tick, where the bar is too short for its value, and of lines across all bars
                 )  # fmt: skip
         handles: list[Artist] = [
             Patch(color=_tint("#444444", 0.55 * n / max(len(series) - 1, 1)), label=name) for n, name in enumerate(series) if name
