@@ -368,6 +368,20 @@ def test_two_processes_share_the_work(motion, tmp_path):
 # Figures
 
 
+def test_one_architecture_has_one_time():
+    """The least of equal models: their differences are what else the machine had to do."""
+    cost = {"parameters": 1000, "gflops": 0.5}
+    given = {
+        "a": cost | {"milliseconds": 40.0},
+        "b": cost | {"milliseconds": 21.0},
+        "teacher": {"parameters": 2000, "gflops": 1.0, "milliseconds": 90.0},
+    }
+    assert table.least_times(given) == {"a": 21.0, "b": 21.0, "teacher": 90.0}
+    notes = json.loads((Path(__file__).parents[1] / "notebooks" / "06_ablations.ipynb").read_text())["cells"]
+    told = " ".join("".join(cell["source"]) for cell in notes).replace("\n", " ")
+    assert "table.least_times(first)" in told and "models of one architecture have one time, the least that was measured" in told
+
+
 def test_dots_show_means_seeds_and_texts_beside():
     figure = drawing.dots({"a": {"x": [60.0, 62.0], "y": [50.0]}, "b": {"y": [55.0, 57.0, 59.0]}}, references={"raw": 58.0},
                           columns={"GFLOP": {"x": "1.5"}, "ms": {"y": "7"}})  # fmt: skip

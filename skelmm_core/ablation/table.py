@@ -7,7 +7,7 @@ import io
 import json
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,6 +32,13 @@ class Difference(NamedTuple):
     name: str
     test: Paired
     beyond: int
+
+
+def least_times(figures: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
+    """Milliseconds by name: of models that have as many parameters and GFLOP, which are one architecture, the least, since a machine that
+    does something else as well only adds to it."""
+    size = {name: (f["parameters"], f["gflops"]) for name, f in figures.items()}
+    return {name: min(f["milliseconds"] for other, f in figures.items() if size[other] == size[name]) for name in figures}
 
 
 def rows(chosen: Iterable[Cell], command: str) -> list[dict[str, Any]]:
