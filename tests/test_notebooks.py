@@ -10,6 +10,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -350,6 +351,24 @@ def test_04_compares_the_student_with_its_teacher(metrics):
     near, far = found["demonstration"]
     assert near["ordinary: 2 - 2 cos(e, T)"] == pytest.approx(far["ordinary: 2 - 2 cos(e, T)"]) == pytest.approx(0.2)
     assert near["relational"] < far["relational"] - 0.1
+
+
+@pytest.mark.parametrize(
+    ("student", "words"), [(50.0, "; both are the same."), (48.8, "; it is 1.2 points below it."), (50.3, "; it is 0.3 points above it.")]
+)
+def test_04_says_where_the_student_lies(student, words):
+    (cell,) = (c.source for c in committed(NAMES[3]).cells if "The student keeps" in c.source)
+    said = []
+    scores = [SimpleNamespace(linear=SimpleNamespace(accuracy=a), accuracy=a) for a in (50.0, student, 40.0, 30.0)]
+    names = dict(zip(("teacher_scores", "student_scores", "alone_scores", "floor"), scores, strict=True))
+    exec(cell, names | {"raw": scores[3], "notebook": notebook, "session": SimpleNamespace(say=said.append, clips=1000)})
+    assert words in said[0].partition("\n")[0]
+
+
+def test_05_names_whose_neighbours_play():
+    told = " ".join(c.source for c in committed(NAMES[4]).cells).replace("\n", " ")
+    assert "nearest in the features of what the map shows" in told and "those of a single modality its own" in told
+    assert 'for who in ("teacher", "student", *names)' in told, "as the code has it"
 
 
 def test_05_probes_what_04_trained(metrics):
