@@ -193,6 +193,20 @@ def test_forty_thousand_points_fit_a_notebook_and_what_does_not_is_named(monkeyp
     assert len(player.script("linked.js")) < 21_900
 
 
+def test_neighbours_on_maps_that_are_left_out_are_left_out():
+    count, random = 400, np.random.default_rng(0)
+    places = {name: random.normal(size=(count, 2)) for name in ("teacher", "student", *modalities.NAMES)}
+    near = {name: random.integers(0, count, (count, 5)) for name in places}
+    front = drawing.linked_map(places, {"class": np.arange(count) % 3}, neighbours=near)
+    whole, one = shown(front.html()), drawing.linked_map({"teacher": places["teacher"]}, {"class": np.arange(count) % 3})
+    assert [m["near"] for m in whole["maps"]] == list(range(8)) and all(whole["nearest"])
+    part = front.html(most=len(one.html()) + 4 * count * 5)
+    kept = shown(part)
+    assert 1 <= len(kept["maps"]) < 8 and [bool(n) for n in kept["nearest"]] == [k in {m["near"] for m in kept["maps"]} for k in range(8)]
+    for map_ in kept["maps"]:
+        assert kept["nearest"][map_["near"]] == whole["nearest"][map_["near"]], "in its place, which the kernel counts by"
+
+
 def test_a_notebook_says_what_it_does_not_hold_and_goes_on(monkeypatch, tmp_path):
     monkeypatch.setattr(linked.LinkedMap, "still", b"")
     said, displayed = [], []

@@ -216,7 +216,9 @@ class LinkedMap:
         for least in (min(LEAST, int(fitting.sizes(clips).sum())), 0):
             for kept, words in fitting.fewer(self.data["maps"]):
                 left = f"Left out, to stay below {most / 1e6:g} MB: {words}.{where}" if words else ""
-                data = self.data | {"maps": kept, "left": left} | fitting.first(clips, 0)
+                shown = {map_["near"] for map_ in kept}  # neighbours on maps that are left out are, too; the others keep their places
+                near = [packed if k in shown else "" for k, packed in enumerate(self.data["nearest"])]
+                data = self.data | {"maps": kept, "nearest": near, "left": left} | fitting.first(clips, 0)
                 room = most - len(self._part(data))
                 if room >= least:
                     return data | fitting.first(clips, room), words
