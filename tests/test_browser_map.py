@@ -319,11 +319,11 @@ def test_points_are_chosen_by_key(open_page, pictures, tmp_path):
 
 @pytest.mark.parametrize("width", [400, 1000])
 def test_a_map_in_space_is_a_page_by_itself(open_page, pictures, tmp_path, monkeypatch, width):
-    monkeypatch.setattr(notebook, "RENDERER", "json")
     random, names = np.random.default_rng(0), [f"an action with a name {i}" for i in range(27)]
     labels = random.integers(0, 27, 400)
     figure = drawing.map_space(random.normal(size=(400, 3)) * (3, 2, 1), {"class": labels}, names, title="teacher, PCA", axes="PC")
     session = SimpleNamespace(folder=tmp_path, say=lambda text: None)
+    monkeypatch.setattr(type(figure), "show", lambda *given, **options: None)
     notebook.Session.live(session, figure, "space")
     page = open_page((tmp_path / "space.html").as_uri(), viewport={"width": width, "height": 900})
     page.locator(".legend").wait_for()
@@ -508,6 +508,12 @@ def test_a_kernel_fetches_every_clip(lab, open_page, pictures):
     assert "123: hug" in page.locator(".jp-OutputArea-output canvas").last.get_attribute("aria-label")
     page.locator(".jp-OutputArea-output canvas").first.scroll_into_view_if_needed()
     page.screenshot(path=pictures / "map_jupyterlab.png")
+    box = page.locator(".jp-OutputArea-output canvas").first.bounding_box()
+    left, top, right, bottom = box["x"] + 5, box["y"] + 5, box["x"] + box["width"] - 5, box["y"] + 0.6 * box["height"]
+    dragged(page, [(left, top), (right, top), (right, bottom), (left, bottom)], "Shift")
+    many = int(page.locator(".found p").text_content().split()[0])
+    assert 20 < many < COUNT and len(page.locator(".found textarea").input_value().split("\n")) == many, "the lasso's clips"
+    page.screenshot(path=pictures / "map_jupyterlab_lasso.png")
     page.locator(".jp-OutputArea-output canvas").first.click()
     cell_count = page.locator(".jp-Cell").count()
     for key in ("b", "d", "d"):

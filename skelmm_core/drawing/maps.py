@@ -114,15 +114,15 @@ def map_space(
             text=[text[i] for i in rows], hovertemplate="%{text}<extra></extra>",
         ))  # fmt: skip
     scene = {
-        f"{axis}axis": {"title": {"text": f"{axes} {number}"}, "showticklabels": False, "showspikes": False}
+        f"{axis}axis": {"title": {"text": f"{axes} {number}", "font": {"size": 12}}, "showticklabels": False, "showspikes": False}
         for number, axis in enumerate("xyz", 1)
     }
     figure.update_layout(
         template="none", title={"text": title}, height=640, margin={"l": 10, "r": 10, "t": 50, "b": 10}, hoverlabel={"align": "left"},
-        scene={"aspectmode": "data", "camera": {"eye": {"x": 1.8, "y": 1.8, "z": 1.3}}, **scene},  # so far that names of axes are seen
+        scene={"aspectmode": "data", "camera": {"eye": {"x": 2.05, "y": 2.05, "z": 1.5}}, **scene},  # far: axes' names are seen
         legend={  # below, where a narrow page has room, too
-            "title": {"text": colour, "side": "top"}, "font": {"size": 11}, "tracegroupgap": 0, "itemsizing": "constant", "orientation": "h",
-            "x": 0, "y": 0, "yanchor": "top",
+            "title": {"text": colour, "side": "top"}, "font": {"size": 11}, "tracegroupgap": 0, "itemsizing": "constant",
+            "orientation": "h", "x": 0, "y": 0, "yanchor": "top",
         },
     )  # fmt: skip
     return figure
