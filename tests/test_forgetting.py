@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from functools import partial
 
 import pytest
 import torch
 import torch.nn.functional as F
+from toy_stage import TINY, motion  # noqa: F401 - a fixture
 
+from skelmm_core import checkpoints, verify
 from skelmm_core import encoder as encoder_module
 from skelmm_core.encoder import Encoder, EncoderShape
+from skelmm_core.experiment import Experiment
 from skelmm_core.forgetting import forgotten
 from skelmm_core.skeletons import NTU25
 
@@ -63,27 +65,74 @@ def test_other_tensors_are_kept_as_ever():
     torch.testing.assert_close(own, x.exp() * (1 + x))
 
 
-def noted(places: dict[int, int], t: torch.Tensor) -> torch.Tensor:
-    places[t.untyped_storage().data_ptr()] = t.numel()
-    return t
+def encoder_of(dropout: float = 0.0) -> Encoder:
+    torch.manual_seed(3)
+    return Encoder(NTU25, EncoderShape(hidden=8, features=64, embedding=16, dropout=dropout)).train()
+
+
+X = torch.randn(4, 3, 20, 25, 1, generator=torch.Generator().manual_seed(2))
 
 
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_an_encoder_that_forgets_trains_as_one_that_keeps_and_keeps_less(monkeypatch, dropout):
-    x = torch.randn(4, 3, 20, 25, 1, generator=torch.Generator().manual_seed(2))
+    """What is kept is what hooks hand to autograd, those of `forgotten` as well as those around: the innermost alone are asked."""
+    hooks, places = torch.autograd.graph.saved_tensors_hooks, {}
+
+    def noting(pack, unpack):
+        def noted(t: torch.Tensor):
+            if isinstance(kept := pack(t), torch.Tensor):
+                places[kept.untyped_storage().data_ptr()] = kept.numel()
+            return kept
+
+        return hooks(noted, unpack)
+
+    monkeypatch.setattr(torch.autograd.graph, "saved_tensors_hooks", noting)
     grads, kept = [], []
     for forget in (True, False):
-        torch.manual_seed(3)
-        encoder = Encoder(NTU25, EncoderShape(hidden=8, features=64, embedding=16, dropout=dropout)).train()
+        encoder = encoder_of(dropout)
         if not forget:
             monkeypatch.setattr(encoder_module, "forgotten", lambda *_: nullcontext())
-        places: dict[int, int] = {}
-        note = partial(noted, places)
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+        places.clear()
+        with noting(lambda t: t, lambda t: t):
             torch.manual_seed(4)
-            out = encoder(x)[1].square().sum()
+            out = encoder(X)[1].square().sum()
         kept.append(sum(places.values()))
         out.backward()
         grads.append([p.grad for p in encoder.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
     assert kept[0] < 0.8 * kept[1]
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["outside", "inside"])
+def test_it_is_made_again_in_the_precision_of_the_way_there(monkeypatch, inside):
+    """Backward outside of the autocast that the way there was in, as Fabric does it, and inside."""
+    grads = []
+    for forget in (True, False):
+        encoder = encoder_of()
+        if not forget:
+            monkeypatch.setattr(encoder_module, "forgotten", lambda *_: nullcontext())
+        with torch.autocast("cpu", torch.bfloat16):
+            out = encoder(X)[1].float().square().sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+            out.backward()
+        grads.append([p.grad for p in encoder.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*grads, strict=True))
+
+
+def test_stages_train_in_bfloat16_and_go_on_bit_for_bit(motion, tmp_path):
+    parts, whole = (Experiment(motion, tmp_path / name, **TINY | dict(precision="bf16-mixed")) for name in ("parts", "whole"))
+    parts.pretrain(until=2)
+    parts.distill()
+    whole.distill()
+    first, second = (
+        {path.parent.name: verify.digests(checkpoints.load(path)) for path in (tmp_path / name).glob("stages/*/last.pt")}
+        for name in ("parts", "whole")
+    )
+    assert len(first) == 3 and first == second
+
+
+def test_an_encoder_is_exported_as_ever():
+    encoder = encoder_of().eval()
+    exported = torch.export.export(encoder, (X,)).module()
+    for found, wanted in zip(exported(X), encoder(X), strict=True):
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
