@@ -112,7 +112,7 @@ class _Spectra(torch.autograd.Function):
         x, weight = ctx.saved_tensors
         to, of_taps, back = matrices(x.shape[1])
         of_weight = _of_weights(weight, x.shape[1])  # (F, C', C)
-        own = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        own = x.new_empty(x.shape) if ctx.needs_input_grad[0] else None
         spectrum = torch.zeros_like(of_weight) if ctx.needs_input_grad[1] else None
         for number, (some, after) in enumerate(zip(_pieces(x), _pieces(grad), strict=True)):
             product = _to_spectrum(after, back.T)  # (F, B*V, C')

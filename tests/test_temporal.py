@@ -49,6 +49,12 @@ def test_output_is_channels_last_and_spectra_are_few():
     assert [len(temporal.matrices(frames)[0]) for frames in (13, 16, 25)] == [25, 29, 43]
 
 
+def test_channels_may_lie_first_in_memory():
+    conv, x, grad = TemporalConv(64, 64), clips(6).contiguous(), torch.ones(3, 64, 6, 40)
+    for found, wanted in zip(ours(x, conv, grad), convolved(x, conv, grad), strict=True):
+        torch.testing.assert_close(found.double(), wanted, rtol=0, atol=3e-6 * max(1.0, float(wanted.abs().max())))
+
+
 def test_gradients_go_where_they_are_asked_for():
     conv, x = TemporalConv(64, 64), clips(6)
     conv(x).sum().backward()
