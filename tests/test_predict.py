@@ -129,7 +129,7 @@ def test_agreement_goes_by_name():
     assert "no accuracy: none of the 4 clips" in str(predicting.agreement(model, data, range(4), [2, 0, 0, 1]))
 
 
-@pytest.mark.parametrize("changes", [{}, {"whiten": 6}, {"probe_fusion": "joint", "segments": 2, "whiten": 6}, BEST])
+@pytest.mark.parametrize("changes", [{}, {"whiten": 6, "whiten_shrink": 0.1}, {"probe_fusion": "joint", "segments": 2, "whiten": 6}, BEST])
 def test_exported_classifiers_are_those_of_the_probe(motion, changes, tmp_path):
     exp = Experiment(motion.path, tmp_path, "small", "cpu", True, modalities="joint,bone", protocol="odd-even-subjects", **changes)
     branches, s = exp.untrained(), exp.settings

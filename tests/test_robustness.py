@@ -104,7 +104,7 @@ def test_wrong_damage_is_refused(motion):
 
 @pytest.mark.parametrize("more", [{}, {"whiten_for": "neighbours", "regions": True, "probe_fit": "ridge"}])
 def test_without_damage_accuracy_is_that_of_the_evaluation(path, tmp_path, more):
-    exp = Experiment(path, tmp_path, "small", "cpu", True, modalities="joint,bone", segments=2, whiten=5, **more)
+    exp = Experiment(path, tmp_path, "small", "cpu", True, modalities="joint,bone", segments=2, whiten=5, whiten_shrink=0.1, **more)
     branches = exp.untrained()
     scores = exp.score(branches)
     assert robustness.encoders_under(exp, branches)("noise", 0) == pytest.approx((scores.linear.accuracy, scores.knn.accuracy))

@@ -98,8 +98,8 @@ def test_an_experiment_reads_features_out_as_its_settings_say(tmp_path, bodies):
             assert after[name].shape == (len(before[name]), 3 * width)
             torch.testing.assert_close(after[name][:, :width], before[name])
             torch.testing.assert_close(after[name][:, width:].view(-1, 2, width).mean(dim=1), before[name], rtol=1e-4, atol=1e-5)
-    both = exp.again(segments=2, whiten=6)
-    found, expected = both.features(branches), whitened(*segmented, 6)
+    both = exp.again(segments=2, whiten=6, whiten_shrink=0.1)
+    found, expected = both.features(branches), whitened(*segmented, 6, 0.1)
     assert all(torch.equal(found[1][name], expected[1][name]) for name in plain[1])
     scores = both.score(found)
     assert scores.linear.accuracy == both.score(branches).linear.accuracy  # of branches or of what was read from them
@@ -109,7 +109,7 @@ def test_an_experiment_reads_features_out_as_its_settings_say(tmp_path, bodies):
 def test_neighbours_alone_are_whitened(tmp_path):
     exp = Experiment(out=tmp_path, preset="quick", smoke=True, device="cpu", modalities="joint,bone", probe_views=1)
     branches = exp.untrained()
-    plain, all_, near = (exp.again(whiten=w, whiten_for=f) for w, f in ((0, "all"), (4, "all"), (4, "neighbours")))
+    plain, all_, near = (exp.again(whiten=w, whiten_for=f, whiten_shrink=0.1) for w, f in ((0, "all"), (4, "all"), (4, "neighbours")))
     scores = near.score(branches)
     assert scores.linear.accuracy == plain.score(branches).linear.accuracy and np.array_equal(
         scores.linear.logits, plain.score(branches).linear.logits
@@ -120,6 +120,8 @@ def test_neighbours_alone_are_whitened(tmp_path):
     train, test = near.features(branches)
     for ours, wanted in zip(for_neighbours(train, test, near.settings), all_.features(branches), strict=True):
         assert all(torch.equal(ours[name], wanted[name]) for name in wanted)
+    shrunk = whitened(train, test, 4, 0.1)[1]
+    assert all(torch.equal(for_neighbours(train, test, near.settings)[1][name], shrunk[name]) for name in shrunk)
     subject = Subject(near, "untrained", "untrained", ("joint", "bone"), lambda: branches)
     assert torch.equal(subject.near[1]["bone"], all_.features(branches)[1]["bone"])
     assert torch.equal(subject.vectors[1]["bone"], test["bone"])
