@@ -75,6 +75,11 @@ class _Aggregated(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast("cpu", enabled=False):  # as on the way there, wherever the way back begins
+            return _Aggregated._gradients(ctx, grad)
+
+    @staticmethod
+    def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, over, mix = ctx.saved_tensors
         r, v, c = x.shape
         own = edges = mixing = shift = None

@@ -109,6 +109,11 @@ class _Spectra(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        with torch.autocast("cpu", enabled=False):  # as on the way there, wherever the way back begins
+            return _Spectra._gradients(ctx, grad)
+
+    @staticmethod
+    def _gradients(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         to, of_taps, back = matrices(x.shape[1])
         of_weight = _of_weights(weight, x.shape[1])  # (F, C', C)

@@ -136,3 +136,20 @@ def test_an_encoder_is_exported_as_ever():
     exported = torch.export.export(encoder, (X,)).module()
     for found, wanted in zip(exported(X), encoder(X), strict=True):
         torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_layers_run_their_hooks_once_and_a_way_back_inside_autocast_is_possible():
+    grads = []
+    for inside in (False, True):
+        torch.manual_seed(3)
+        encoder = Encoder(NTU25, EncoderShape(hidden=16, features=64, embedding=16, dropout=0.0)).train()
+        runs: list[int] = []
+        for block in encoder.blocks:
+            if block.shortcut is not None:
+                block.shortcut[0].register_forward_hook(lambda *_, runs=runs: runs.append(1))
+        out = encoder(torch.randn(4, 3, 20, 25, 1, generator=torch.Generator().manual_seed(2)))[1].square().sum()
+        with torch.autocast("cpu", torch.bfloat16, enabled=inside):
+            out.backward()
+        assert len(runs) == 2
+        grads.append(encoder.blocks[5].temporal.weight.grad)
+    assert float((grads[0] - grads[1]).norm() / grads[0].norm()) < 0.05  # the heads' own way back is in bfloat16 there
