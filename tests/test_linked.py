@@ -461,6 +461,22 @@ def test_lists_and_tensors_are_a_map():
     assert front.data == drawing.linked_map(place.tolist(), {"class": [0, 1, 2, 3], "word": list("abca"), "distance": [0.0, 2, 4, 6]}).data
 
 
+@pytest.mark.parametrize("kind", ["float16", "float32", "uint8", "int64"])
+def test_a_map_s_numbers_may_be_of_any_kind(kind):
+    place, columns = RANDOM.integers(0, 200, (40, 2)).astype(kind), {"class": np.arange(40) % 3}
+    exact = place.astype(float)
+    assert drawing.linked_map({0: place, 8: place}, columns).data == drawing.linked_map({0: exact, 8: exact}, columns).data
+
+
+def test_nothing_is_as_good_as_left_out():
+    clips = (Many(4), np.arange(4))
+    empty = dict.fromkeys(("neighbours", "names", "class_names", "units", "title", "nearest_in"))
+    assert drawing.linked_map(PLACES, KINDS, clips, **empty).data == drawing.linked_map(PLACES, KINDS, clips).data
+    assert drawing.linked_map(PLACES, KINDS, **empty).data["columns"] == drawing.linked_map(PLACES, KINDS).data["columns"]
+    named = drawing.map_space(np.zeros((4, 3)), KINDS, None)
+    assert [trace.name for trace in named.data] == [f"class {i}" for i in range(4)]
+
+
 def test_where_a_page_is_saved_is_a_path():
     front = drawing.linked_map(PLACES, KINDS)
     for bad in (None, 3, [1]):

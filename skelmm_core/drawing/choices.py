@@ -80,7 +80,9 @@ def by_name(name: str, value: Any, expected: str) -> Mapping[str, Any]:
 
 
 def words(name: str, value: Any, expected: str, count: int | None = None) -> list[str]:
-    """`value`, a list of words, as one, `count` of them; else `SettingsError` with what was `expected`."""
+    """`value`, a list of words, as one, `count` of them, or None for none; else `SettingsError` with what was `expected`."""
+    if value is None and count is None:
+        return []
     if isinstance(value, str | Mapping) or not isinstance(value, Iterable):
         raise SettingsError(f"{name} must be {expected}; found {told(value)}")
     found = [str(word) for word in value]

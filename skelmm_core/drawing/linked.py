@@ -289,13 +289,13 @@ def _place(name: str, given: Any) -> np.ndarray:
     place = choices.array(f"map '{name}'", given, "(N, 2) numbers, or several such maps by name")
     if place.ndim != 2 or place.shape[1] != 2 or not len(place):
         raise DataError(f"map '{name}' must be (N, 2), with at least one point; found {place.shape}")
-    return place
+    return place.astype(np.float64)  # 65535 steps of a grid are beyond float16
 
 
 def _word(name: str, value: Any) -> str:
-    if not isinstance(value, str):
+    if not isinstance(value, str | None):
         raise SettingsError(f"{name} must be a word, found {value!r}")
-    return value
+    return value or ""
 
 
 def _check(place: np.ndarray, count: int, name: str) -> None:
