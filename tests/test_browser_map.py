@@ -317,6 +317,29 @@ def test_points_are_chosen_by_key(open_page, pictures, tmp_path):
     assert canvas(page) == without and page.screenshot(clip=cross) != with_cross, "a pointer needs no cross"
 
 
+def test_a_held_key_asks_the_kernel_for_the_last_point_alone(open_page, tmp_path):
+    """A kernel takes a tenth of a second for a clip and its neighbours, a held key passes thirty points a second."""
+    map_ = front(held=0)
+    page = open_page(map_.save(tmp_path / "map.html").as_uri(), viewport={"width": 1100, "height": 1300}, reduced_motion="reduce")
+    page.evaluate(
+        "(name) => { const ask = document.createElement('div'), input = document.createElement('input'); window.asked = []; "
+        "ask.className = `skelmm-ask-${name}`; ask.append(input); document.body.append(ask); "
+        "input.oninput = () => window.asked.push(+input.value.split(' ')[0]); }",
+        map_.name,
+    )
+    canvas = page.locator("canvas").first
+    canvas.focus()
+    canvas.evaluate(
+        "(node) => { for (let i = 0; i < 20; i++) node.dispatchEvent(new KeyboardEvent('keydown', { key: 'n', bubbles: true })); }"
+    )
+    page.wait_for_function("window.asked.length")
+    page.wait_for_timeout(400)
+    assert page.evaluate("window.asked") == [19]
+    page.keyboard.press("p")
+    page.wait_for_function("window.asked.length > 1")
+    assert page.evaluate("window.asked") == [19, 18]
+
+
 @pytest.mark.parametrize("width", [400, 1000])
 def test_a_map_in_space_is_a_page_by_itself(open_page, pictures, tmp_path, monkeypatch, width):
     random, names = np.random.default_rng(0), [f"an action with a name {i}" for i in range(27)]

@@ -307,13 +307,15 @@ function linkedMap(host, data, id) {
     if (!data.player) return;
     if (missing.length && kernel) {
       said.textContent = "asking the kernel for these clips …";
-      kernel.value = `${map().near * count + i} ${Date.now()}`;
-      kernel.dispatchEvent(new Event("input", { bubbles: true }));
-      const late = () => { if (chosen === i && !stage.firstChild) said.textContent = "The kernel does not answer yet: while it is busy these clips wait; if it was restarted, run the cell again."; };
-      return setTimeout(late, 15000);
+      setTimeout(() => { // of all points that a held key passes, the last
+        if (chosen !== i) return;
+        kernel.value = `${map().near * count + i} ${Date.now()}`;
+        kernel.dispatchEvent(new Event("input", { bubbles: true }));
+      }, 150);
+      return setTimeout(() => { if (chosen === i && !stage.firstChild) said.textContent = "The kernel does not answer yet: while it is busy these clips wait; if it was restarted, run the cell again."; }, 15000);
     }
-    const words = ` Not in this page: ${missing.length} of these ${wanted.length} clips; they play where a kernel runs.`;
-    if (missing.length) said.textContent += words;
+    if (missing.length)
+      said.textContent += ` Not in this page: ${missing.length} of these ${wanted.length} clips; they play where a kernel runs.`;
     const there = wanted.filter((n) => stored.has(n));
     if (there.length) present({ ...data.player, clips: there.map((n) => data.player.clips[stored.get(n)]) }, there);
   }
