@@ -25,14 +25,14 @@ from torch.autograd.function import once_differentiable
 TAPS = 9
 LEAST = 64  # channels
 PIECE = 250  # bodies times joints that are worked on together
-ROWS = 100  # bodies times joints: with fewer the weights' spectrum, made at every call, costs more than it saves
+ROWS = 100  # bodies times joints: the weights' spectrum is made at every call, which 25 rows don't pay for and 50 just do (one thread)
 
 
 class TemporalConv(nn.Conv2d):
     """Convolution of 9 frames with padding, (B, C, T, V) -> (B, C', T / stride, V), channels last in memory.
 
-    In float32 on the CPU, outside of autocast and compilation, with stride 1 and at least `LEAST` channels, it goes by spectra; elsewhere
-    it is `nn.Conv2d`. Parameters are the same.
+    In float32 on the CPU, outside of autocast and compilation, with stride 1, at least `LEAST` channels and `ROWS` rows, it goes by
+    spectra; elsewhere it is `nn.Conv2d`. Parameters are the same.
     """
 
     def __init__(self, c_in: int, c_out: int, stride: int = 1):
