@@ -17,6 +17,7 @@ import importlib
 import json
 import shlex
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -26,7 +27,7 @@ from benchmarks import HEAD, MODULES, Row
 from skelmm_core import manifest
 from skelmm_core.files import replacing
 
-ROUNDS = {"steps": 1, "inference": 20, "parsing": 1}  # of --quick
+ROUNDS = {"steps": 1, "inference": 20, "parsing": 1, "streaming": 15}  # of --quick
 RESULTS = Path(__file__).parent / "results" / "benchmarks.json"
 
 
@@ -47,10 +48,12 @@ def main(words: Sequence[str] | None = None) -> int:
     command, rows = shlex.join(["python", "-m", "benchmarks", *map(str, sys.argv[1:] if words is None else words)]), []
     print(HEAD)
     for name in args.names or MODULES:
+        began = time.monotonic()
         part = importlib.import_module(MODULES[name]).measure(args.toy, ROUNDS.get(name) if args.quick else None)
         rows += part
         for row in part:
             print(row, flush=True)
+        print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
         if target:
             write(target, part, command, code)
     for row in rows:

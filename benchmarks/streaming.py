@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from benchmarks import Row
+from benchmarks import Row, sized
 from benchmarks.inference import LIBRARIES, MODELS
 from skelmm_core import onnx_file, predicting, settings
 from skelmm_core.encoder import Branches, Encoder, EncoderShape, initialise
@@ -26,8 +26,8 @@ from skelmm_core.predicting import Model
 from skelmm_core.skeletons import NTU25
 from skelmm_core.streaming import Stream
 
-FULL = dict(hidden=16, features=256, predictions=60)
-TOY = dict(hidden=4, features=16, predictions=3)
+FULL = dict(hidden=16, features=256, rounds=60)
+TOY = dict(hidden=4, features=16, rounds=3)
 WINDOW, HOP, RATE = 75, 5, 30.0
 CLASSES = tuple(f"class {i}" for i in range(60))
 
@@ -52,12 +52,12 @@ def ways(names: tuple[str, ...], size: dict, with_onnx: bool) -> dict[str, Model
 
 
 def measure(toy: bool = False, rounds: int | None = None) -> list[Row]:
-    size, with_onnx = TOY if toy else FULL, not toy and all(map(importlib.util.find_spec, LIBRARIES))
+    size, with_onnx = sized(TOY if toy else FULL, rounds), not toy and all(map(importlib.util.find_spec, LIBRARIES))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         made = {model: ways(names, size, with_onnx) for model, names in MODELS.items()}
-        return [row for people in (1, 2) for model, of in made.items() for row in _rows(model, of, people, size["predictions"])]
+        return [row for people in (1, 2) for model, of in made.items() for row in _rows(model, of, people, size["rounds"])]
     finally:
         torch.set_num_threads(threads)
 
