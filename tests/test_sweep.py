@@ -22,7 +22,7 @@ from pathlib import Path
 import pytest
 from command_line import call, refused
 
-from skelmm_core import checkpoints, claims, cli, clips, pipeline
+from skelmm_core import checkpoints, claims, cli, clips, files, pipeline
 from skelmm_core.errors import InterruptedWork, SettingsError
 from skelmm_core.experiment import Experiment
 from skelmm_core.sources import sample
@@ -325,6 +325,31 @@ def test_results_that_cannot_be_read_are_set_aside_and_their_jobs_done_again(cap
         for job in torn:
             (job.folder / RESULT).write_bytes(content)
         assert f"{len(torn)} waiting" in call(capsys, "sweep", file, "--status") and (torn[0].folder / RESULT).read_bytes() == content
+def test_a_job_waits_while_another_process_trains_its_stage(write_grid, here, monkeypatch, tmp_path, capsys):
+    """As a sweep of another grid in the same folder does, or `skelmm train`; it is no failure."""
+    (job,) = jobs.plan(grid.read(write_grid()))
+    job.write()
+    spec = job.spec
+    stage = Experiment(spec["data"], spec["out"], spec["preset"], "cpu", True, **spec["settings"]).pretrain_folder()
+    others = files.alone(stage, "training")
+    others.__enter__()
+    waits: list[float] = []
+    sleep = time.sleep
+
+    def wait(seconds: float) -> None:
+        if seconds != worker.PAUSE:  # somebody else's
+            return sleep(seconds)
+        waits.append(seconds)
+        if len(waits) == 2:
+            others.__exit__(None, None, None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.time, "sleep", wait)
+        assert worker.start(job.folder).poll() == 0
+    assert waits == [worker.PAUSE] * 2 and job.failure is None and job.result["metrics"]["knn"] > 0
+    assert capsys.readouterr().out.count(f"waiting: another process is training '{stage}'") == 1
+
+
         cli.main(["sweep", str(file)])
         told = capsys.readouterr()
         assert quick == [job.name for job in torn] and f"{len(planned) - len(torn)} done before" in told.out
