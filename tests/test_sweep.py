@@ -21,6 +21,7 @@ from pathlib import Path
 
 import pytest
 from command_line import call, refused
+from test_skeletons import MINE
 
 from skelmm_core import checkpoints, claims, cli, clips, files, pipeline
 from skelmm_core.errors import InterruptedWork, SettingsError
@@ -114,6 +115,13 @@ def test_a_device_that_is_none_is_refused_before_there_are_jobs(write_grid):
         jobs.plan(grid.read(write_grid(device="tpu")))
 
 
+def test_a_home_folder_is_the_one_that_a_shell_would_take(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = grid.read(toml(tmp_path / "g.toml", stage="pretrain", data="~/a.clips", out="~/runs"))
+    assert (found.data, found.out) == (str(tmp_path / "a.clips"), str(tmp_path / "runs"))
+    assert grid.read(toml(tmp_path / "g.toml", stage="pretrain", data="~", out="a~b")).out == "a~b"
+
+
 def test_values_of_other_kinds_are_refused(tmp_path):
     (tmp_path / "g.toml").write_text('stage = "pretrain"\n[grid]\nprobe_lr = [2020-01-01]\n')
     with pytest.raises(SettingsError, match=r"\[grid\] probe_lr must list texts, numbers, true or false, found datetime.date"):
@@ -138,6 +146,9 @@ def test_files_that_are_no_grid_are_refused(capsys, tmp_path):
         ({"data": "nowhere.clips"}, "nowhere.clips"),
         ({"notebooks": ["02"], "grid": {"epoch": [1]}}, "did you mean 'epochs'"),
         ({"notebooks": ["77"]}, "unknown notebook '77'"),
+        ({"grid": {"protocol": ["", "odd-even-subjects"]}}, "protocol= seed=0 and protocol=odd-even-subjects seed=0 are the same settings"),
+        ({"notebooks": ["02"], "grid": {"epochs": [1, "1"]}}, "epochs=1 seed=0 and epochs=1 seed=0 are the same settings"),
+        ({"notebooks": ["00"], "settings": {"source": "raw.zip"}}, "make a clips file with `skelmm prepare SOURCE CLIPS`"),
     ],
 )
 def test_what_a_stage_would_refuse_is_told_before_anything_runs(capsys, write_grid, tmp_path, keys, words):
@@ -218,6 +229,19 @@ def test_notebooks_of_other_code_are_other_jobs(write_grid, monkeypatch, tmp_pat
         copied[name].write_bytes(path.read_bytes() + b"\n")
     monkeypatch.setattr(pipeline, "choose", lambda *_: copied)
     assert not names() & before
+
+
+def test_notebooks_with_another_skeleton_in_the_same_file_are_other_jobs(write_grid, tmp_path):
+    file = tmp_path / "mine.toml"
+
+    def job() -> jobs.Job:
+        return jobs.plan(grid.read(write_grid(notebooks=["02"], settings={"skeleton": str(file)})))[0]
+
+    file.write_text(MINE)
+    before = job()
+    assert job().name == before.name and before.spec["settings"]["skeleton"].startswith("{"), "what the file held when it was planned"
+    file.write_text(MINE.replace('name = "mine"', 'name = "other"'))
+    assert job().name != before.name
 
 
 # A sweep computed here, one job after the other
@@ -301,30 +325,6 @@ def test_what_fails_is_told_and_the_others_go_on(capsys, write_grid, here, tmp_p
     assert "± " not in call(capsys, "sweep", file) and len((tmp_path / "out" / table.NAME).read_text().splitlines()) == 5
 
 
-@pytest.fixture
-def quick(here, monkeypatch) -> list[str]:
-    """Jobs done here that take no time, and a sweep that looks 50 times at most."""
-    figures = {"metrics": {"linear": 1.0, "knn": 2.0}, "folder": "", "training_seconds": 0.0}
-    monkeypatch.setattr(worker, "_measure", lambda spec, folder: figures)
-    monkeypatch.setattr(worker, "_train", lambda spec, folder: figures)
-    looks = iter(range(50))
-    monkeypatch.setattr(local, "states", lambda *given: (next(looks), jobs.states(*given))[1])
-    return here
-
-
-ODD = b'{"format": 1, "metrics": {"linear": "x"}, "folder": "", "seconds": 1.0, "training_seconds": 1.0}'
-
-
-@pytest.mark.parametrize("content", [b"", b'{"format": 1, "metr', b"[]", b"\xff\xfe", b'{"format": 0}', b'{"format": 1}', ODD])
-def test_results_that_cannot_be_read_are_set_aside_and_their_jobs_done_again(capsys, write_grid, quick, content):
-    file = write_grid(grid={"exchange": ["none", "ekem"]})
-    call(capsys, "sweep", file)
-    planned = jobs.plan(grid.read(file))
-    for torn in (planned[:1], planned[-1:], planned):  # a shared stage, a point, all
-        quick.clear()
-        for job in torn:
-            (job.folder / RESULT).write_bytes(content)
-        assert f"{len(torn)} waiting" in call(capsys, "sweep", file, "--status") and (torn[0].folder / RESULT).read_bytes() == content
 def test_a_job_waits_while_another_process_trains_its_stage(write_grid, here, monkeypatch, tmp_path, capsys):
     """As a sweep of another grid in the same folder does, or `skelmm train`; it is no failure."""
     (job,) = jobs.plan(grid.read(write_grid()))
@@ -350,6 +350,30 @@ def test_a_job_waits_while_another_process_trains_its_stage(write_grid, here, mo
     assert capsys.readouterr().out.count(f"waiting: another process is training '{stage}'") == 1
 
 
+@pytest.fixture
+def quick(here, monkeypatch) -> list[str]:
+    """Jobs done here that take no time, and a sweep that looks 50 times at most."""
+    figures = {"metrics": {"linear": 1.0, "knn": 2.0}, "folder": "", "training_seconds": 0.0}
+    monkeypatch.setattr(worker, "_measure", lambda spec, folder: figures)
+    monkeypatch.setattr(worker, "_train", lambda spec, folder: figures)
+    looks = iter(range(50))
+    monkeypatch.setattr(local, "states", lambda *given: (next(looks), jobs.states(*given))[1])
+    return here
+
+
+ODD = b'{"format": 1, "metrics": {"linear": "x"}, "folder": "", "seconds": 1.0, "training_seconds": 1.0}'
+
+
+@pytest.mark.parametrize("content", [b"", b'{"format": 1, "metr', b"[]", b"\xff\xfe", b'{"format": 0}', b'{"format": 1}', ODD])
+def test_results_that_cannot_be_read_are_set_aside_and_their_jobs_done_again(capsys, write_grid, quick, content):
+    file = write_grid(grid={"exchange": ["none", "ekem"]})
+    call(capsys, "sweep", file)
+    planned = jobs.plan(grid.read(file))
+    for torn in (planned[:1], planned[-1:], planned):  # a shared stage, a point, all
+        quick.clear()
+        for job in torn:
+            (job.folder / RESULT).write_bytes(content)
+        assert f"{len(torn)} waiting" in call(capsys, "sweep", file, "--status") and (torn[0].folder / RESULT).read_bytes() == content
         cli.main(["sweep", str(file)])
         told = capsys.readouterr()
         assert quick == [job.name for job in torn] and f"{len(planned) - len(torn)} done before" in told.out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def _checked(found: dict[str, Any]) -> Grid:
         there = "both" if "stage" in found else "none of them"
         raise SettingsError(f"expected either stage (one of {', '.join(STAGES)}) or notebooks, found {there}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+    values |= {k: os.path.expanduser(values[k]) for k in ("data", "out") if k in values}  # no shell has made ~ the home folder
     grid = Grid(**values)
     if grid.stage and grid.stage not in STAGES:
         raise SettingsError(f"unknown stage '{grid.stage}'{nearest(grid.stage, STAGES)}")
