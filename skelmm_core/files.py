@@ -120,9 +120,9 @@ def unwritten(path: Path, problem: OSError, error: type[SkelmmError] = DataError
 
 
 def refuse_foreign(path: str | Path, format: str, error: type[SkelmmError] = DataError) -> None:
-    """Raise `error` when `path` is a file that is not a safetensors file of `format`: nobody's data are written over by mistake."""
+    """Raise `error` when `path` is a folder, or a file that is not safetensors of `format`: nobody's data are written over by mistake."""
     path = Path(path)
-    if path.is_file() and header_format(path) != format:
+    if path.exists() and header_format(path) != format:
         raise error(f"'{path}' is there already and is not a file that this command writes; name another file, or delete it first")
 
 
