@@ -122,7 +122,7 @@ def _same(grid: Grid) -> None:
     for point in grid.points:
         name = json.dumps(dataclasses.asdict(resolved(grid, point)), sort_keys=True)
         if name in seen:
-            raise SettingsError(f"{label(seen[name])} and {label(point)} are the same settings, spelled in two ways")
+            raise twice(seen[name], point)
         seen[name] = point
 
 
@@ -139,3 +139,8 @@ def resolved(grid: Grid, point: dict[str, Any]) -> Any:
 def label(point: dict[str, Any]) -> str:
     """A point as people read it: ``lr=0.1 seed=0``."""
     return " ".join(f"{name}={value}" for name, value in point.items())
+
+
+def twice(one: dict[str, Any], other: dict[str, Any]) -> SettingsError:
+    """The error for two points that come to the same."""
+    return SettingsError(f"{label(one)} and {label(other)} are the same settings, spelled in two ways; leave one out")

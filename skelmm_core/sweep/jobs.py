@@ -15,7 +15,7 @@ from skelmm_core import claims, manifest, settings, skeletons
 from skelmm_core.errors import SettingsError
 from skelmm_core.experiment import SAMPLE, Experiment, check_device
 from skelmm_core.sweep.folder import CLAIM, FORMAT, JOB, LOG, SUBMITTED, failure_of, read, result_of, write
-from skelmm_core.sweep.grid import Grid, label, resolved
+from skelmm_core.sweep.grid import Grid, label, resolved, twice
 
 FOLDER = "sweep"
 LEADS = {"untrained": (), "pretrain": ("pretrain",), "exchange": ("pretrain", "exchange"), "distill": ("pretrain", "exchange", "distill")}
@@ -94,7 +94,7 @@ def _of_stages(grid: Grid, common: dict[str, Any], out: Path) -> list[Job]:
     found: dict[str, Job] = {}
     for point, s, names in chains:
         if names[-1] in found:  # spelled alike, `grid` has told; this is one protocol by two names
-            raise _twice(found[names[-1]].point, point)
+            raise twice(found[names[-1]].point, point)
         given, after = _given(grid, point), ""
         for stage, name in zip((*leads, ""), names, strict=True):
             if stage and len(ways[name]) < 2:
@@ -113,10 +113,6 @@ def _given(grid: Grid, point: dict[str, Any]) -> dict[str, Any]:
     """Settings of a point; a skeleton's file as what it holds now, since that is what the job is named after."""
     given = {**grid.settings, **point}
     return {name: skeletons.spelled(v) if name == "skeleton" and isinstance(v, str) else v for name, v in given.items()}
-
-
-def _twice(one: dict[str, Any], other: dict[str, Any]) -> SettingsError:
-    return SettingsError(f"{label(one)} and {label(other)} are the same settings, spelled in two ways; leave one out")
 
 
 def _data(grid: Grid, point: dict[str, Any], common: dict[str, Any]) -> tuple[str, str, int]:
@@ -146,7 +142,7 @@ def _of_notebooks(grid: Grid, common: dict[str, Any], out: Path) -> list[Job]:
         values = parameters.distribute(given, known)
         name = f"notebooks-{settings.digest(FORMAT, values, seed, grid.preset, grid.smoke, content, code)}"
         if name in found:
-            raise _twice(found[name].point, point)
+            raise twice(found[name].point, point)
         spec = {**common, "what": "notebooks", "stage": "", "notebooks": list(paths), "settings": {**given, "seed": seed}}
         found[name] = Job(out / FOLDER / name, "", point, {**spec, "code": code[0]})
     return list(found.values())
