@@ -26,6 +26,10 @@ class CheckpointError(SkelmmError):
     """A checkpoint that is missing, torn, or made for other data or settings."""
 
 
+class BusyError(DataError):
+    """A file or folder that another process works on; when that is done, the same works."""
+
+
 class InterruptedWork(DataError):
     """Something from outside stopped the work; what was done is kept, and the same command goes on from there."""
 

@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from skelmm_core.errors import DataError, SettingsError, SkelmmError
+from skelmm_core.errors import BusyError, DataError, SettingsError, SkelmmError
 
 STALE = 3600  # seconds
 NOTHING = "nothing half written was left behind"
@@ -82,7 +82,7 @@ def named(path: object, what: str, ending: str) -> Path:
 
 @contextmanager
 def alone(path: Path, doing: str) -> Iterator[None]:
-    """Only one process works on a file or folder at a time; another one that tries gets a `DataError` that says who is at it, doing what.
+    """Only one process works on a file or folder at a time; another one that tries gets a `BusyError` that says who is at it, doing what.
 
     The operating system gives the lock back when the process ends, however it ends.
     """
@@ -93,7 +93,7 @@ def alone(path: Path, doing: str) -> Iterator[None]:
         held.acquire()
     except Timeout as problem:
         who = f"another process is {doing} '{path}'"
-        raise DataError(f"{who}; wait until it is done, or name another file or folder{_holder(lock)}") from problem
+        raise BusyError(f"{who}; wait until it is done, or name another file or folder{_holder(lock)}") from problem
     except OSError as problem:
         raise unwritten(lock, problem) from problem
     try:
@@ -120,9 +120,9 @@ def unwritten(path: Path, problem: OSError, error: type[SkelmmError] = DataError
 
 
 def refuse_foreign(path: str | Path, format: str, error: type[SkelmmError] = DataError) -> None:
-    """Raise `error` when `path` is a file that is not a safetensors file of `format`: nobody's data are written over by mistake."""
+    """Raise `error` when `path` is a folder, or a file that is not safetensors of `format`: nobody's data are written over by mistake."""
     path = Path(path)
-    if path.is_file() and header_format(path) != format:
+    if path.exists() and header_format(path) != format:
         raise error(f"'{path}' is there already and is not a file that this command writes; name another file, or delete it first")
 
 

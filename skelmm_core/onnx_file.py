@@ -49,12 +49,12 @@ def require() -> None:
 
 
 def refuse_foreign(path: str | Path) -> None:
-    """Raise `CheckpointError` when `path` is a file that `save` did not write: nobody's data are written over by mistake."""
+    """Raise `CheckpointError` when `path` is a file that `save` did not write, or a folder: nobody's data are written over by mistake."""
     path = Path(path)
-    if path.is_file():
+    if path.exists():
         try:
             metadata(path.read_bytes(), path)
-        except CheckpointError as problem:
+        except (CheckpointError, OSError) as problem:
             raise CheckpointError(
                 f"'{path}' is there already and is not a file that this command writes; name another file, or delete it first"
             ) from problem

@@ -20,6 +20,7 @@ from skelmm_core.clips import Clips
 from skelmm_core.errors import DataError, SettingsError, nearest
 from skelmm_core.files import header_format, replacing
 from skelmm_core.predicting import Model
+from skelmm_core.recordings import too_large
 
 PARTS = ("all", "train", "test")
 FORMULA = ("=", "+", "-", "@", "\t")  # what a cell begins with that spreadsheets compute
@@ -112,6 +113,9 @@ def _notes(model: Model, clips: Clips, rows: Sequence[int]) -> list[str]:
     """What makes an accuracy say less than it seems to."""
     found: list[str] = []
     facts: dict[str, Any] = model.data
+    some = rows[:: max(1, len(rows) // 16)]
+    if large := next((note for i in some if (note := too_large(clips.joints_of(i), clips.skeleton))), ""):
+        found.append(f"the clips have {large}; the model takes metres, and its answers mean nothing")
     if _same(model, clips):
         trained = np.intersect1d(protocols.split(clips, facts["protocol"]).train, rows).size
         if trained:

@@ -45,13 +45,19 @@ class Model:
     def probabilities(self, joints: np.ndarray) -> np.ndarray:
         """Clips of one length, (N, M, T, V, 3) metres, or one, (M, T, V, 3) -> probabilities (N, C). Raises `DataError` for others,
         and for coordinates or weights that are not finite, `TrainingError` where memory does not suffice."""
-        with memory.enough("a copy of the clips", "give fewer at once"):
-            clips = np.array(joints, np.float32, order="C")  # what a clips file gives can't be written to, of which PyTorch warns
+        try:
+            given = np.asarray(joints)
+        except (ValueError, TypeError) as problem:  # rows of several lengths, tensors of a GPU
+            raise DataError(f"'{self.name}' takes numbers (N, M, T, {len(self.skeleton)}, 3), found {problem}") from problem
+        if given.dtype.kind not in "fiu":
+            raise DataError(f"'{self.name}' takes numbers (N, M, T, {len(self.skeleton)}, 3), found {given.dtype} {given.shape}")
+        with memory.enough("a copy of the clips", "give fewer at once"), np.errstate(over="ignore"):
+            clips = np.array(given, np.float32, order="C")  # what a clips file gives can't be written to, of which PyTorch warns
         clips = clips[None] if clips.ndim == 4 else clips
         if clips.ndim != 5 or clips.shape[3:] != (len(self.skeleton), 3) or clips.shape[1] > self.bodies or 0 in clips.shape[:3]:
             raise DataError(
                 f"'{self.name}' takes clips (N, M, T, {len(self.skeleton)}, 3) of skeleton '{self.skeleton.name}' with M from 1 to "
-                f"{self.bodies}, found {np.shape(joints)}"
+                f"{self.bodies}, found {given.shape}"
             )
         what = f"{len(clips)} clips of {clips.shape[2]} frames through '{self.name}'"
         with memory.enough(what, "cut the clips shorter, or give fewer at once"), torch.inference_mode():

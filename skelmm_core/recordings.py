@@ -11,6 +11,7 @@ import numpy as np
 from skelmm_core.errors import DataError
 from skelmm_core.skeletons import Skeleton
 
+LARGEST = 20.0  # metres; a body that is larger in most frames is nobody's
 FARTHEST = 1e6  # metres; beyond, squares and products of coordinates lose their meaning in float32
 NUMBERS = ("label", "subject", "view", "setup", "repetition")
 
@@ -161,6 +162,14 @@ def stature(joints: np.ndarray, skeleton: Skeleton) -> tuple[float, bool]:
     low, high = low.min(axis=1), high.max(axis=1)  # (T,)
     upright = _median(2 * y[:, skeleton.centre] - high - low) > 0
     return _median(high - low) if skeleton.dimensions == 3 else float("nan"), upright
+
+
+def too_large(joints: np.ndarray, skeleton: Skeleton) -> str:
+    """A note where bodies (M, T, V, 3), zeros or NaN where absent, are as large as a house in most frames, so that their unit can't be the
+    metre; else ""."""
+    there = joints[np.isfinite(joints).all(axis=(2, 3)) & joints.any(axis=(2, 3))]  # (frames, V, 3)
+    size = float(np.median(np.ptp(there, axis=1).max(axis=1))) if len(there) and skeleton.dimensions == 3 else 0.0
+    return f"bodies of {size:,.0f} m: are these millimetres? Divide them by 1000" if size > LARGEST else ""
 
 
 def _shown(text: str) -> str:

@@ -240,6 +240,8 @@ def _export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> N
             )
     else:
         files.refuse_foreign(file, export.FORMAT, CheckpointError)
+        if file.suffix != ".safetensors":  # which is how other commands know such a file
+            raise SettingsError(f"expected a file that ends in .safetensors or .onnx, found '{file.name}'")
     model_card.refuse_foreign(file)
     branches, names = branches_of(exp, stage), exp.clips.class_names if options.classes else ()
     weights, data, bodies = classifiers(exp, branches) if options.classes else None, facts(exp), exp.train.joints.shape[-1]

@@ -16,7 +16,7 @@ import numpy as np
 
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.predicting import Model
-from skelmm_core.recordings import FARTHEST
+from skelmm_core.recordings import FARTHEST, too_large
 
 BODIES = 2
 LONGEST = 3600 * 120  # frames of a window: an hour of a fast camera
@@ -46,7 +46,7 @@ class Stream:
         window: frames of a clip, as recorded; best about as many as clips had that the model was trained on. hop: frames from one
             prediction to the next.
         rate: frames per second; 0: that of the clips that the model was trained on. Differences are per frame, so another rate (a warning
-            says so) shows the model other velocities.
+            says so) shows the model other velocities. A warning, too, says where the first prediction's bodies can't be in metres.
 
     Raises: `SettingsError` for a window or hop that is not a whole number from 1 on, a window beyond `LONGEST` or `ROOM`, a rate that is no
         number from 0 on; `push`: `DataError` for a frame of another shape and coordinates that are infinite or absurdly far. A frame that
@@ -70,6 +70,7 @@ class Stream:
             warnings.warn(f"'{model.name}' was trained on {trained:g} frames per second, the stream has {rate:g}", stacklevel=2)
         self.model, self.window, self.hop, self.rate = model, int(window), int(hop), rate or trained or 30.0
         self._buffer = np.zeros((BODIES, 2 * self.window, len(model.skeleton), 3), np.float32)  # each frame twice, `window` apart
+        self._measured = False  # whether the size of bodies was looked at
         self.reset()
 
     def reset(self) -> None:
@@ -97,6 +98,9 @@ class Stream:
         clip = self.clip
         if not clip.any():
             return None
+        if not self._measured and (large := too_large(clip, self.model.skeleton)):
+            warnings.warn(f"the stream has {large}", stacklevel=3)
+        self._measured = True
         probabilities = self.model.probabilities(clip)[0]
         best = int(probabilities.argmax())
         return Prediction(self.model.classes[best], float(probabilities[best]), (self.frames - 1) / self.rate, probabilities)
@@ -164,8 +168,12 @@ class Replay(NamedTuple):
 
 def replay(model: Model, joints: Callable[[int], np.ndarray], rows: Sequence[int], window: int, hop: int, rate: float = 0.0) -> Replay:
     """Push clips frame by frame, each as a stream of its own. joints: clip number -> (M, T, V, 3), as `predicting.joints_for` gives."""
-    with warnings.catch_warnings(action="ignore"):  # of another rate, which who plays clips can see in their file
-        stream = Stream(model, window, hop, rate)
+    with warnings.catch_warnings(action="ignore"):  # of another rate and unit, which who plays clips can see in their file
+        return _played(Stream(model, window, hop, rate), joints, rows)
+
+
+def _played(stream: Stream, joints: Callable[[int], np.ndarray], rows: Sequence[int]) -> Replay:
+    model, window = stream.model, stream.window
     model.probabilities(np.zeros((1, window, len(model.skeleton), 3), np.float32))  # the first call takes longer than any other
     predictions, latency, seconds, frames, short = [], [], 0.0, 0, 0
     for i in rows:

@@ -81,6 +81,9 @@ def test_what_has_no_probabilities_is_told(motion):
     two[1, 0, 3, 5] = np.nan
     with pytest.raises(DataError, match=r"no probabilities for clip 1 of the 2 given, counted from 0: its coordinates are not all metres"):
         model.probabilities(two)
+    for wrong, words in (([[[1.0, 2.0], [3.0]]], "inhomogeneous"), ([["a"]], "<U1"), (two * 1j, "complex"), (None, "object")):
+        with pytest.raises(DataError, match=f"'model' takes numbers \\(N, M, T, 25, 3\\), found .*{words}"):
+            model.probabilities(wrong)
     ill = predicting.Model(lambda x: torch.full((len(x), 3), torch.nan), NTU25, "abc", 2, model.settings, {})
     with pytest.raises(DataError, match="clip 0 of the 1 given, .* are the file's weights finite"):
         ill.probabilities(two[0])
@@ -107,6 +110,14 @@ def test_joints_in_an_image(tmp_path):
     found = predicting.predict(model, data, range(4))
     for row in range(4):
         np.testing.assert_allclose(found[row], slow(branches, heads, model.settings, data, row, 1), atol=1e-5)
+
+
+def test_clips_in_millimetres_are_told(motion):
+    model, _, _ = model_for(NTU25)
+    assert not any("millimetres" in note for note in predict_command._notes(model, motion, range(len(motion))))
+    large = SimpleNamespace(joints_of=lambda i: 1000 * motion.joints_of(i), skeleton=NTU25, content="", frame_rate=30.0)
+    (note,) = predict_command._notes(model, large, range(3))
+    assert note.startswith("the clips have bodies of 1,") and "are these millimetres? Divide them by 1000; the model takes metres" in note
 
 
 def test_more_bodies_than_there_is_room_for(motion):

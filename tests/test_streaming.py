@@ -131,6 +131,17 @@ def test_settings_of_a_stream():
         assert Stream(single, 4, rate=30.5).rate == 30.5 and Stream(single, 4).rate == 30
 
 
+def test_a_stream_in_millimetres_is_told_once():
+    stream, clip = Stream(MODEL, 4), 1000 * walk(1, 9)
+    with pytest.warns(UserWarning, match=r"the stream has bodies of \d,\d\d\d m: are these millimetres"):
+        for frame in clip[0, :4]:
+            stream.push(frame)
+    with warnings.catch_warnings(action="error"):
+        assert [stream.push(frame) is None for frame in clip[0, 4:]] == [False] * 5
+        assert Stream(MODEL, 1).push(walk(1, 1)[0, 0]) is not None
+        assert len(replay(MODEL, lambda i: clip, [0], 4, 1).predictions) == 6, "whose command says it once, at the end"
+
+
 def test_replayed_clips_are_streams_of_their_own():
     played = replay(MODEL, lambda i: walk(1, (3, 9, 12)[i], seed=i), [2, 0, 1], 6, 3)
     assert [i for i, _ in played.predictions] == [2, 2, 2, 1, 1] and played.frames == 21 and played.short == 1

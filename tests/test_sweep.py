@@ -21,8 +21,9 @@ from pathlib import Path
 
 import pytest
 from command_line import call, refused
+from test_skeletons import MINE
 
-from skelmm_core import checkpoints, claims, cli, clips, pipeline
+from skelmm_core import checkpoints, claims, cli, clips, files, pipeline
 from skelmm_core.errors import InterruptedWork, SettingsError
 from skelmm_core.experiment import Experiment
 from skelmm_core.sources import sample
@@ -114,6 +115,13 @@ def test_a_device_that_is_none_is_refused_before_there_are_jobs(write_grid):
         jobs.plan(grid.read(write_grid(device="tpu")))
 
 
+def test_a_home_folder_is_the_one_that_a_shell_would_take(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    found = grid.read(toml(tmp_path / "g.toml", stage="pretrain", data="~/a.clips", out="~/runs"))
+    assert (found.data, found.out) == (str(tmp_path / "a.clips"), str(tmp_path / "runs"))
+    assert grid.read(toml(tmp_path / "g.toml", stage="pretrain", data="~", out="a~b")).out == "a~b"
+
+
 def test_values_of_other_kinds_are_refused(tmp_path):
     (tmp_path / "g.toml").write_text('stage = "pretrain"\n[grid]\nprobe_lr = [2020-01-01]\n')
     with pytest.raises(SettingsError, match=r"\[grid\] probe_lr must list texts, numbers, true or false, found datetime.date"):
@@ -138,6 +146,9 @@ def test_files_that_are_no_grid_are_refused(capsys, tmp_path):
         ({"data": "nowhere.clips"}, "nowhere.clips"),
         ({"notebooks": ["02"], "grid": {"epoch": [1]}}, "did you mean 'epochs'"),
         ({"notebooks": ["77"]}, "unknown notebook '77'"),
+        ({"grid": {"protocol": ["", "odd-even-subjects"]}}, "protocol= seed=0 and protocol=odd-even-subjects seed=0 are the same settings"),
+        ({"notebooks": ["02"], "grid": {"epochs": [1, "1"]}}, "epochs=1 seed=0 and epochs=1 seed=0 are the same settings"),
+        ({"notebooks": ["00"], "settings": {"source": "raw.zip"}}, "make a clips file with `skelmm prepare SOURCE CLIPS`"),
     ],
 )
 def test_what_a_stage_would_refuse_is_told_before_anything_runs(capsys, write_grid, tmp_path, keys, words):
@@ -220,6 +231,19 @@ def test_notebooks_of_other_code_are_other_jobs(write_grid, monkeypatch, tmp_pat
     assert not names() & before
 
 
+def test_notebooks_with_another_skeleton_in_the_same_file_are_other_jobs(write_grid, tmp_path):
+    file = tmp_path / "mine.toml"
+
+    def job() -> jobs.Job:
+        return jobs.plan(grid.read(write_grid(notebooks=["02"], settings={"skeleton": str(file)})))[0]
+
+    file.write_text(MINE)
+    before = job()
+    assert job().name == before.name and before.spec["settings"]["skeleton"].startswith("{"), "what the file held when it was planned"
+    file.write_text(MINE.replace('name = "mine"', 'name = "other"'))
+    assert job().name != before.name
+
+
 # A sweep computed here, one job after the other
 
 
@@ -299,6 +323,31 @@ def test_what_fails_is_told_and_the_others_go_on(capsys, write_grid, here, tmp_p
             result = {"format": jobs.FORMAT, "metrics": {"linear": 1.0}, "folder": "", "seconds": 1.0, "training_seconds": 1.0}
             write(job.folder / RESULT, result)
     assert "± " not in call(capsys, "sweep", file) and len((tmp_path / "out" / table.NAME).read_text().splitlines()) == 5
+
+
+def test_a_job_waits_while_another_process_trains_its_stage(write_grid, here, monkeypatch, tmp_path, capsys):
+    """As a sweep of another grid in the same folder does, or `skelmm train`; it is no failure."""
+    (job,) = jobs.plan(grid.read(write_grid()))
+    job.write()
+    spec = job.spec
+    stage = Experiment(spec["data"], spec["out"], spec["preset"], "cpu", True, **spec["settings"]).pretrain_folder()
+    others = files.alone(stage, "training")
+    others.__enter__()
+    waits: list[float] = []
+    sleep = time.sleep
+
+    def wait(seconds: float) -> None:
+        if seconds != worker.PAUSE:  # somebody else's
+            return sleep(seconds)
+        waits.append(seconds)
+        if len(waits) == 2:
+            others.__exit__(None, None, None)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(worker.time, "sleep", wait)
+        assert worker.start(job.folder).poll() == 0
+    assert waits == [worker.PAUSE] * 2 and job.failure is None and job.result["metrics"]["knn"] > 0
+    assert capsys.readouterr().out.count(f"waiting: another process is training '{stage}'") == 1
 
 
 @pytest.fixture

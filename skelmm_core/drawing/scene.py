@@ -21,7 +21,6 @@ from skelmm_core.skeletons import Skeleton
 
 ARROW = 0.3  # metres that the reference value of a scaled modality is drawn long
 IMAGE_ARROW = 0.12  # the same in an image, in image heights
-LARGEST = 20.0  # metres; what is larger in most frames is nobody
 LONGEST = 2.0  # arrows longer than this many reference values are cut there: noise must not hide the motion
 
 
@@ -77,13 +76,6 @@ def bodies(clip: Any, skeleton: Skeleton | str) -> np.ndarray:
         joints[absent] = np.nan
     present = ~absent.all(axis=1)
     return joints[present] if present.any() else joints[:1]
-
-
-def too_large(joints: np.ndarray, skeleton: Skeleton) -> str:
-    """A note where bodies (M, T, V, 3) are as large as a house in most frames, so that their unit can't be the metre; else ""."""
-    there = joints[~np.isnan(joints).any(axis=(2, 3))]  # (frames, V, 3)
-    size = float(np.median(np.ptp(there, axis=1).max(axis=1))) if len(there) and skeleton.dimensions == 3 else 0.0
-    return f"bodies of {size:,.0f} m: are these millimetres? Divide them by 1000" if size > LARGEST else ""
 
 
 def body_count(clip: Any) -> int:

@@ -10,6 +10,7 @@ import numpy as np
 from skelmm_core import skeletons
 from skelmm_core.drawing import choices, packing, scene
 from skelmm_core.errors import DataError, SettingsError
+from skelmm_core.recordings import too_large
 from skelmm_core.skeletons import Skeleton
 
 BODIES = ("both", "first", "second")
@@ -57,7 +58,7 @@ class Shot:
     def note(self) -> str:
         """What has to be said of it: that nobody is there, the wrong unit, and which part is shown; else ""."""
         words = ["nobody is there in any frame"] if np.isnan(self.joints).all() else []
-        words += [large] if (large := scene.too_large(self.joints, self.skeleton)) else []
+        words += [large] if (large := too_large(self.joints, self.skeleton)) else []
         if self.joints.shape[1] < self.whole:
             end = self.begin + self.joints.shape[1] - 1
             words.append(f"shown: {self.begin / self.rate:.2f} to {end / self.rate:.2f} s of {(self.whole - 1) / self.rate:.2f} s")

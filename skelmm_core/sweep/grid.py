@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +66,7 @@ def _checked(found: dict[str, Any]) -> Grid:
         there = "both" if "stage" in found else "none of them"
         raise SettingsError(f"expected either stage (one of {', '.join(STAGES)}) or notebooks, found {there}")
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in found.items()}
+    values |= {k: os.path.expanduser(values[k]) for k in ("data", "out") if k in values}  # no shell has made ~ the home folder
     grid = Grid(**values)
     if grid.stage and grid.stage not in STAGES:
         raise SettingsError(f"unknown stage '{grid.stage}'{nearest(grid.stage, STAGES)}")
@@ -120,7 +122,7 @@ def _same(grid: Grid) -> None:
     for point in grid.points:
         name = json.dumps(dataclasses.asdict(resolved(grid, point)), sort_keys=True)
         if name in seen:
-            raise SettingsError(f"{label(seen[name])} and {label(point)} are the same settings, spelled in two ways")
+            raise twice(seen[name], point)
         seen[name] = point
 
 
@@ -137,3 +139,8 @@ def resolved(grid: Grid, point: dict[str, Any]) -> Any:
 def label(point: dict[str, Any]) -> str:
     """A point as people read it: ``lr=0.1 seed=0``."""
     return " ".join(f"{name}={value}" for name, value in point.items())
+
+
+def twice(one: dict[str, Any], other: dict[str, Any]) -> SettingsError:
+    """The error for two points that come to the same."""
+    return SettingsError(f"{label(one)} and {label(other)} are the same settings, spelled in two ways; leave one out")

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from skelmm_core import claims, manifest, settings
+from skelmm_core import claims, manifest, settings, skeletons
+from skelmm_core.errors import SettingsError
 from skelmm_core.experiment import SAMPLE, Experiment, check_device
 from skelmm_core.sweep.folder import CLAIM, FORMAT, JOB, LOG, SUBMITTED, failure_of, read, result_of, write
-from skelmm_core.sweep.grid import Grid, label, resolved
+from skelmm_core.sweep.grid import Grid, label, resolved, twice
 
 FOLDER = "sweep"
 LEADS = {"untrained": (), "pretrain": ("pretrain",), "exchange": ("pretrain", "exchange"), "distill": ("pretrain", "exchange", "distill")}
@@ -92,7 +93,9 @@ def _of_stages(grid: Grid, common: dict[str, Any], out: Path) -> list[Job]:
         chains.append((point, s, names))
     found: dict[str, Job] = {}
     for point, s, names in chains:
-        given, after = {**grid.settings, **point}, ""
+        if names[-1] in found:  # spelled alike, `grid` has told; this is one protocol by two names
+            raise twice(found[names[-1]].point, point)
+        given, after = _given(grid, point), ""
         for stage, name in zip((*leads, ""), names, strict=True):
             if stage and len(ways[name]) < 2:
                 continue
@@ -104,6 +107,12 @@ def _of_stages(grid: Grid, common: dict[str, Any], out: Path) -> list[Job]:
                 found[name] = Job(out / FOLDER / name, after, own, spec)
             after = name
     return list(found.values())
+
+
+def _given(grid: Grid, point: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a point; a skeleton's file as what it holds now, since that is what the job is named after."""
+    given = {**grid.settings, **point}
+    return {name: skeletons.spelled(v) if name == "skeleton" and isinstance(v, str) else v for name, v in given.items()}
 
 
 def _data(grid: Grid, point: dict[str, Any], common: dict[str, Any]) -> tuple[str, str, int]:
@@ -122,14 +131,21 @@ def _of_notebooks(grid: Grid, common: dict[str, Any], out: Path) -> list[Job]:
     known = {name: parameters.of_notebook(path) for name, path in paths.items()}
     content = Experiment(common["data"], common["out"], grid.preset, "cpu", grid.smoke).clips.content
     code = [manifest.code(), *(manifest.digest(path.read_bytes()) for path in paths.values())]
-    found = []
+    found: dict[str, Job] = {}
     for point in grid.points:
-        given = {**grid.settings, **{k: v for k, v in point.items() if k != "seed"}}
-        parameters.distribute(given, known)
-        name = f"notebooks-{settings.digest(FORMAT, sorted(paths), given, point['seed'], grid.preset, grid.smoke, content, code)}"
-        spec = {**common, "what": "notebooks", "stage": "", "notebooks": list(paths), "settings": {**given, "seed": point["seed"]}}
-        found.append(Job(out / FOLDER / name, "", point, {**spec, "code": code[0]}))
-    return found
+        given = _given(grid, point)
+        seed = given.pop("seed")
+        if "source" in given:  # whose content no job is named after
+            raise SettingsError(
+                "'source' is no setting of a sweep: make a clips file with `skelmm prepare SOURCE CLIPS`, and name it as data"
+            )
+        values = parameters.distribute(given, known)
+        name = f"notebooks-{settings.digest(FORMAT, values, seed, grid.preset, grid.smoke, content, code)}"
+        if name in found:
+            raise twice(found[name].point, point)
+        spec = {**common, "what": "notebooks", "stage": "", "notebooks": list(paths), "settings": {**given, "seed": seed}}
+        found[name] = Job(out / FOLDER / name, "", point, {**spec, "code": code[0]})
+    return list(found.values())
 
 
 def states(jobs: Iterable[Job], queue: Mapping[str, str] | None = None) -> dict[str, State]:

@@ -1,6 +1,7 @@
 """A sweep on this machine: so many jobs at a time, each a process with a GPU of its own where there are any, and its share of the cores.
 
-Several of these may work on one output folder: each leaves the jobs alone that another one's process is at.
+Several of these may work on one output folder: each leaves the jobs alone that another one's process is at, and a job waits while another
+one, of another grid, trains a stage that both need.
 """
 
 from __future__ import annotations

@@ -14,12 +14,14 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from skelmm_core.sweep.folder import CLAIM, FAILED, JOB, LOG, RESULT, failure_of, last_line, read, result_of, set_aside, write
 
+PAUSE = 5.0  # seconds between looks at a stage that another process trains
 STOPPED = 75  # exit code: not finished, and to be started again
 STOPS = (-signal.SIGTERM, -signal.SIGINT, -signal.SIGUSR2, STOPPED)
 
@@ -72,7 +74,7 @@ def main(folder: Path, parent: int) -> int:
         try:
             set_aside(folder, lambda line: print(line, file=sys.stderr))
             spec: dict[str, Any] = read(folder / JOB) or {}
-            found = {"train": _train, "measure": _measure, "notebooks": _notebooks}[spec["what"]](spec, folder)
+            found = _patiently({"train": _train, "measure": _measure, "notebooks": _notebooks}[spec["what"]], spec, folder)
             write(folder / RESULT, {**found, **_origin(spec), "seconds": time.monotonic() - began})
             return 0
         except (InterruptedWork, KeyboardInterrupt) as stop:
@@ -85,6 +87,21 @@ def main(folder: Path, parent: int) -> int:
             traceback.print_exc()
             failed(folder, f"{type(problem).__name__}: {problem}")
         return 1
+
+
+def _patiently(do: Callable[[dict[str, Any], Path], dict[str, Any]], spec: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """A job's result, once nobody else trains a stage that it needs: a sweep of another grid, or `skelmm train`, in the same folder."""
+    from skelmm_core.errors import BusyError
+
+    said = False
+    while True:
+        try:
+            return do(spec, folder)
+        except BusyError as problem:
+            if not said:
+                print(f"waiting: {problem}")
+            said = True
+        time.sleep(PAUSE)
 
 
 def _experiment(spec: dict[str, Any]) -> Any:
