@@ -30,6 +30,8 @@ def test_streams_have_one_spelling():
     assert modalities.check_streams(["motion", "joint+motion", "joint"]) == ("joint", "joint+motion", "motion")
     assert modalities.parts_of(("bone", "joint+bone")) == ("joint", "bone")
     assert settings.resolve("distill", students=" bone + joint ").student_names == ("joint+bone",)
+    with pytest.raises(SettingsError, match="no modality given; choose from: joint, motion, bone, "):
+        modalities.check_streams([])
     with pytest.raises(SettingsError, match="unknown modality 'bones'; did you mean 'bone'"):
         modalities.check_streams(["joint+bones"])
 

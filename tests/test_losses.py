@@ -326,6 +326,11 @@ def test_defaults_are_those_of_the_papers():
     assert defaults[losses.relational_distillation]["temperature"] == 0.07 and defaults[losses.relational_distillation]["topk"] == 1
 
 
+def test_a_branch_alone_has_nobody_to_exchange_with(batch):
+    with pytest.raises(SettingsError, match="explicit exchange needs at least two branches, found 1"):
+        losses.ekem(*(x[:1] for x in batch))
+
+
 def test_as_many_positives_as_there_are_keys_and_no_more():
     q, k, queue = units(2, 3, 8), units(2, 3, 8, seed=1), units(2, 8, 5, dim=1, seed=2)  # K = 5, less than D
     assert torch.isfinite(losses.ekem(q, k, queue, 0.07, 5)).all()

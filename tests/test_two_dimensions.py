@@ -121,6 +121,7 @@ def test_what_needs_space_is_refused_with_the_reason(name):
     modalities.check_meaning(modalities.NAMES, NTU25)
     assert modalities.names_for(NTU25) == modalities.NAMES and modalities.names_for(COCO17) == FOUR == tuple(modalities.units_for(COCO17))
     assert all("image heights" in unit for unit in modalities.units_for(COCO17).values())
+    assert [modalities.units_for(NTU25)[name] for name in ("joint", "angular_velocity")] == ["m", "rad/frame"]
 
 
 # --- preparation ---
