@@ -412,6 +412,30 @@ def test_report_sets_yardsticks_in_italics(tmp_path, label, held):
     assert ("yardstick" in row.split(">")[0]) == held
 
 
+@pytest.mark.parametrize("content", ["", "{", "[1]", "[" * 100_000, '{"notebooks": 3}', '{"notebooks": {"02_train": 3}}'])
+def test_a_damaged_manifest_of_a_run_stops_nothing_and_is_set_aside(tmp_path, capsys, content):
+    (tmp_path / "manifest.json").write_text(content)
+    state = pipeline._Run(tmp_path, {}, print)
+    assert not state.is_done("02_train", {})
+    state.save()
+    told = capsys.readouterr().err
+    if content.startswith('{"'):
+        assert not told and len(list(tmp_path.iterdir())) == 1
+    else:
+        assert "manifest.json was damaged and is set aside as manifest.json.damaged; it is written anew" in told
+        assert (tmp_path / "manifest.json.damaged").read_text() == content
+    assert json.loads((tmp_path / "manifest.json").read_text())["notebooks"] == {}
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "[" * 100_000])
+def test_damaged_metrics_are_none(tmp_path, content):
+    (tmp_path / "02_train").mkdir()
+    (tmp_path / "02_train" / "metrics.json").write_text(content)
+    assert pipeline._Run(tmp_path, {}, print).metrics("02_train") is None
+    with pytest.raises(DataError, match="run its notebook again"):
+        report.build(tmp_path)
+
+
 def test_report_of_nothing_and_of_damaged_metrics(tmp_path):
     with pytest.raises(DataError, match="no notebook has left a metrics.json"):
         report.build(tmp_path)
