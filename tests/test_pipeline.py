@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from nbclient.exceptions import CellTimeoutError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from pages import Page
 
 from skelmm_core import clips, manifest, parameters, pipeline, report, worker
@@ -276,6 +276,42 @@ def test_a_run_that_is_asked_to_stop_lets_its_notebook_end(tmp_path, motion, num
     told = json.loads((tmp_path / "out" / "manifest.json").read_text())["notebooks"]
     assert list(told) == ["02_train"] and told["02_train"]["status"] == "failed"
     assert "a checkpoint was written" in told["02_train"]["message"]
+
+
+DEAF = """\
+import os, pathlib, signal, time
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append(1))  # as between two cells, where ipykernel ignores it
+os.kill(os.getppid(), signal.SIGTERM)
+while not heard:
+    time.sleep(0.05)
+"""
+
+
+def test_a_signal_that_comes_between_two_cells_begins_no_further_one(tmp_path, motion):
+    path = write(tmp_path / "notebooks", "02_train", body=DEAF)
+    notebook = nbformat.read(path, 4)
+    notebook.cells.append(nbformat.v4.new_code_cell('(pathlib.Path(out) / "went_on").write_text("")'))
+    nbformat.write(notebook, path)
+    with pytest.raises(NotebookError, match="notebook 02_train stopped: it was interrupted"):
+        pipeline.run(data=motion, out=tmp_path / "out", folder=path.parent, say=lambda line: None)
+    assert not (tmp_path / "out" / "went_on").exists() and (tmp_path / "out" / "02_train.failed.ipynb").exists()
+
+
+@pytest.mark.parametrize("ends", [DeadKernelError("Kernel died"), RuntimeError("Kernel died before replying to kernel_info")])
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_kernel_that_ended_since_it_was_asked_to_is_told_as_interrupted(tmp_path, monkeypatch, ends, asked):
+    def dies(*_, **__):
+        raise ends
+
+    monkeypatch.setattr(papermill, "execute_notebook", dies)
+    monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(worker._Asked, "__init__", lambda self: setattr(self, "first", 0.0 if asked else None))
+    for name in ("PYTHONPATH", "PYDEVD_DISABLE_FILE_VALIDATION"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    told = worker.execute("02_train.ipynb", str(tmp_path), {}, None)
+    assert (told == "it was interrupted") == asked
 
 
 def test_metrics_of_an_earlier_run_are_no_sign_of_an_end(tmp_path, motion, monkeypatch):
