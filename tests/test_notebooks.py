@@ -485,8 +485,9 @@ def test_comparisons_claim_what_the_clips_bear(percent, than, clips, words):
 
 
 WICKED = (
-    "<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "<B onclick=alert(1)>", "<!-- ", "<?x ?>", "`<svg/onload=alert(1)>`",
-    "![seen](http://192.0.2.1/a.png)", "[here](javascript:alert(1))", "[seen]: http://192.0.2.1/a.png", "![seen][seen]", "<http://192.0.2.1>",
+    "<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "<B onclick=alert(1)>", "<!-- ", "<?x ?>",
+    "`<svg/onload=alert(1)>`", "![seen](http://192.0.2.1/a.png)", "[here](javascript:alert(1))", "[seen]: http://192.0.2.1/a.png",
+    "![seen][seen]", "<http://192.0.2.1>",
 )  # fmt: skip
 
 
@@ -500,7 +501,8 @@ def test_what_a_session_says_and_lists_holds_names_from_data_as_text_alone(name,
     session.say(f"**Seen.** *{name}* and `{name}` of {name}\n\n{name}\n\n- {name}")
     session.table([{"class": name, "clips": 3}])
     said, table = shown
-    assert {tag for tag, _ in said.tags} <= {"p", "strong", "em", "code", "ul", "li", "a"} and {"strong", "li"} <= {tag for tag, _ in said.tags}
+    tags = {tag for tag, _ in said.tags}
+    assert {"strong", "li"} <= tags <= {"p", "strong", "em", "code", "ul", "li", "a"}
     assert {tag for tag, _ in table.tags} <= {"table", "thead", "tbody", "tr", "th", "td", "code", "a"} and len(table.tags) >= 9
     assert all(set(attrs) <= {"style", "href"} and attrs.get("href", "http").startswith("http") for page in shown for _, attrs in page.tags)
     assert name.strip("`! ").partition("]")[0] in said.text.replace(html.APART, "")
