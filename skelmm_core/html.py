@@ -4,12 +4,17 @@ elsewhere."""
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from skelmm_core.files import named, replacing
+
+# What begins a tag, and what makes words an image, a link or the target of one; never in what the notebooks themselves say.
+_ACTIVE = re.compile(r"<(?=[a-z/!?])|\](?=[(\[:])", re.IGNORECASE)
+APART = "\u2060"  # a word joiner: nobody sees it, and no letter follows the "<" before it
 
 STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; --warn: #d55e00 }
@@ -74,6 +79,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[Any]], numbers: tuple[int
 def folded(title: str, html: str) -> str:
     """HTML that shows when its title, which is text, is clicked."""
     return f"<details><summary>{escape(title)}</summary>{html}</details>"
+
+
+def inert(markdown: str) -> str:
+    """Markdown in which no tag, image or link is left, whatever names of classes and clips it holds: they would be run and fetched where a
+    notebook is trusted. Emphasis, code, lists and tables stay; a backslash in front would be seen in code."""
+    return _ACTIVE.sub(rf"\g<0>{APART}", markdown)
 
 
 def text(value: Any) -> str:

@@ -96,7 +96,7 @@ def there_or_set_aside(path: Path) -> bool:
         found = isinstance(json.loads(path.read_text()), dict)
     except FileNotFoundError:
         return False
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         found = False
     if not found:
         aside = path.with_name(f"{path.name}.damaged")

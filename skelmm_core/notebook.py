@@ -177,8 +177,8 @@ class Session:
         return "\n\n".join(lines)
 
     def say(self, text: str) -> None:
-        """Show Markdown: the sentences whose numbers come from the run."""
-        display(Markdown(text))
+        """Show Markdown: the sentences whose numbers come from the run. Tags, images and links in it are shown as text (`html.inert`)."""
+        display(Markdown(html.inert(text)))
 
     def table(self, rows: Iterable[Mapping[str, Any]], digits: int = 1) -> None:
         """Show rows, column -> value, as a table; floats with so many digits, None and NaN as a dash."""

@@ -195,11 +195,10 @@ class _Run:
 
     def __init__(self, out: Path, facts: dict[str, Any], say: Say):
         self.out, self.facts, self.say = out, facts, say
-        try:
-            before = json.loads((out / manifest.NAME).read_text())["notebooks"]
-        except (OSError, ValueError, KeyError, TypeError):
-            before = {}
-        self.notebooks: dict[str, dict[str, Any]] = before if isinstance(before, dict) else {}
+        there = manifest.there_or_set_aside(out / manifest.NAME)
+        before = json.loads((out / manifest.NAME).read_text()).get("notebooks") if there else {}
+        entries = before.items() if isinstance(before, dict) else ()
+        self.notebooks: dict[str, dict[str, Any]] = {name: entry for name, entry in entries if isinstance(entry, dict)}
         self.began = now()
 
     def is_done(self, name: str, key: dict[str, Any]) -> bool:
@@ -213,10 +212,10 @@ class _Run:
 
     def metrics(self, name: str) -> dict[str, Any] | None:
         try:
-            metrics: dict[str, Any] = json.loads((self.out / name / "metrics.json").read_text())
-            return metrics
-        except (OSError, ValueError):
+            metrics = json.loads((self.out / name / "metrics.json").read_text())
+        except (OSError, ValueError, RecursionError):
             return None
+        return metrics if isinstance(metrics, dict) else None
 
     def result(self, name: str, found: bool) -> Result:
         metrics = self.metrics(name) or {}

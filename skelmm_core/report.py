@@ -144,7 +144,7 @@ def _provenance(manifest: Mapping[str, Any]) -> Iterable[str]:
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
+    except (OSError, ValueError, RecursionError) as problem:
         raise DataError(f"can't read '{path}': {problem}; run its notebook again") from problem
     if not isinstance(content, dict):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Being asked to stop, by Ctrl-C or by whoever runs the machine: work ends where it can go on from, not in the middle."""
+"""Being asked to stop, by Ctrl-C, by whoever runs the machine, by a closed terminal: work ends where it can go on from, not midway."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any, NoReturn
 
 from skelmm_core.errors import InterruptedWork
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))  # Windows has no SIGHUP
 _Handler = Callable[[int, FrameType | None], Any] | int | None
 
 
 class Stopping:
-    """In its block SIGINT and SIGTERM are noted in `asked` instead of ending the work at once; a second Ctrl-C does end it at once.
+    """In its block SIGINT, SIGTERM and SIGHUP are noted in `asked` instead of ending the work at once; a second Ctrl-C does end it at once.
 
     One that comes too late for that is given on at the end of the block. Only the main thread hears signals; a signal that is ignored, as
     by nohup, stays so.

@@ -137,12 +137,15 @@ def _stage(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict
             raise _unreadable(path, f"the stage {stage} knows no setting '{(unknown or list(values))[0]}'")
     found = checkpoints.newest(path / "last.pt")
     if not found or found[1].get("steps") is not None:
-        raise DataError(f"'{path}' holds a stage that was interrupted; give the command that trained it again, and verify then")
+        raise _interrupted(path)
     lacks = [name for name in ("rows", "epoch", "model", "momentum") if name not in found[1]]
     if lacks:
         raise CheckpointError(f"'{found[0]}' is not a checkpoint of a stage: it lacks {', '.join(lacks)}")
-    _same_data(data, content)
     before = found[1]
+    whole = {"exchange": {**given, **changes}.get("epochs"), "distill": given.get("student_epochs")}.get(stage)  # stage 1 may end before
+    if whole not in (None, before["epoch"]):
+        raise _interrupted(path, f" after epoch {before['epoch']} of {whole}")
+    _same_data(data, content)
     with _beside(path, keep, say) as (folder, stays):
         exp = Experiment(data, folder, preset, device, smoke, **given)
         trained = exp.pretrain(until=before["epoch"]) if stage == "pretrain" else getattr(exp, stage)(**changes)
@@ -155,6 +158,10 @@ def _stage(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict
     return Verdict(
         f"{stage}, {before['epoch']} epochs: {len(digests(before))} tensors and the log", differences, tuple(_made_otherwise(told))
     )
+
+
+def _interrupted(path: Path, where: str = "") -> DataError:
+    return DataError(f"'{path}' holds a stage that was interrupted{where}; give the command that trained it again, and verify then")
 
 
 def _same_data(path: str, content: str) -> None:

@@ -20,6 +20,7 @@ from skelmm_core import manifest
 from skelmm_core.stopping import SIGNALS
 
 ANSWER = 120  # seconds that a kernel has to send what a cell showed; it waits for the processor where others use it, too
+INTERRUPTED = "it was interrupted"
 PATIENCE = 60.0  # seconds that an interrupted kernel has to end its training step and write a checkpoint
 
 
@@ -49,15 +50,15 @@ def execute(path: str, out: str, values: dict[str, Any], threads: int | None) ->
         try:
             papermill.execute_notebook(
                 *literal, values, kernel_name="python3", cwd=str(Path(path).parent), progress_bar=False, start_timeout=120,
-                iopub_timeout=ANSWER,
+                iopub_timeout=ANSWER, on_cell_execute=asked.before_a_cell,
                 stderr_file=_Lines(name), config=traitlets.config.Config({"KernelManager": sockets | {"shutdown_wait_time": PATIENCE}}),
             )  # fmt: skip
         except papermill.PapermillExecutionError as stop:
             return f"{stop.evalue or stop.ename} ({stop.ename} in its cell [{stop.exec_count}])"
         except KeyboardInterrupt:
-            return "it was interrupted"
+            return INTERRUPTED
         except DeadKernelError:
-            return "its kernel died; is there enough memory?"
+            return INTERRUPTED if asked.first is not None else "its kernel died; is there enough memory?"
         except CellTimeoutError:  # an OSError, too
             return (
                 f"its kernel sent no answer for {ANSWER} s after a cell had ended; is the machine overloaded? Give the same command again"
@@ -65,12 +66,13 @@ def execute(path: str, out: str, values: dict[str, Any], threads: int | None) ->
         except OSError as problem:
             return f"can't write '{out}/{name}.failed.ipynb': {problem.strerror or problem}"
         except RuntimeError as problem:
-            return f"its kernel did not start: {problem}"
+            return INTERRUPTED if asked.first is not None else f"its kernel did not start: {problem}"
     return ""
 
 
 class _Asked:
     """A first signal interrupts the kernel, whose cell ends after its training step, with a checkpoint; a later one ends the kernel.
+    Between its cells, and while it starts, a kernel does not hear of it: then no further cell is begun.
 
     Ctrl-C reaches this process twice, from the terminal and from the process that started it: what comes together counts once.
     """
@@ -89,6 +91,11 @@ class _Asked:
             for kernel in kernels:
                 with suppress(psutil.Error):
                     kernel.send_signal(signal.SIGINT)
+
+    def before_a_cell(self, **_: object) -> None:
+        """What nbclient calls when it is about to send a cell to the kernel."""
+        if self.first is not None:
+            raise KeyboardInterrupt
 
 
 def _end_with_parent() -> None:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from skelmm_core import checkpoints, cli
 from skelmm_core.errors import InterruptedWork
 from skelmm_core.experiment import Experiment
 from skelmm_core.stages.loop import Loop
-from skelmm_core.stopping import Stopping
+from skelmm_core.stopping import SIGNALS, Stopping
 
 pytestmark = pytest.mark.faults
 TIMES = int(os.environ.get("SKELMM_FAULTS", "4"))
@@ -185,14 +187,16 @@ def forgotten(path: Path, what: str):
 
 
 @pytest.mark.parametrize("steps", [1, 3, 5, 13])  # at the start, in the middle and at the end of an epoch
-@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, InterruptedWork)])
+@pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, InterruptedWork), (signal.SIGHUP, InterruptedWork)]
+)
 def test_a_signal_ends_after_the_step_with_a_checkpoint(joints, whole, tmp_path, steps, number, error):
-    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(n) for n in SIGNALS]
     done: list[dict] = []
     asks = after(steps, lambda: os.kill(os.getpid(), number))
     with pytest.raises(error, match=f"toy: a checkpoint was written after epoch {(steps - 1) // 5 + 1}, step {(steps - 1) % 5 + 1}"):
         loop(joints, tmp_path, every=1e9, on_step=lambda row: (done.append(row), asks(row))).run()
-    assert len(done) == steps and [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert len(done) == steps and [signal.getsignal(n) for n in SIGNALS] == handlers
     saved = checkpoints.load(tmp_path / "last.pt")
     assert saved["epoch"] * 5 + len(saved["steps"]) == steps
     more: list[dict] = []
@@ -243,6 +247,28 @@ def test_ctrl_c_on_the_command_line(motion, tmp_path, capsys):
     for name in ("stopped", "whole"):
         cli.main([*words, "--out", str(tmp_path / name)])
     assert state(folder) == state(tmp_path / "whole" / "stages" / folder.name)
+
+
+def test_a_terminal_that_is_closed_leaves_a_checkpoint(motion, tmp_path):
+    """Its progress bar can't be written any more, either."""
+    words = ["train", "pretrain", "--data", str(motion), "--smoke", "--modalities", "joint,bone", "--device", "cpu", "--epochs", "8",
+             "--batch", "4", "--out", str(tmp_path / "run")]  # fmt: skip
+    steps = tmp_path / "steps"
+    program = SLOWLY.replace('print("step", flush=True)', f'open({str(steps)!r}, "a").write("step ")')
+    child, terminal = pty.fork()
+    if not child:
+        try:
+            os.execve(sys.executable, [sys.executable, "-c", program, *words], ENVIRONMENT)
+        finally:
+            os._exit(1)
+    while not steps.exists() or len(steps.read_text().split()) < 5:
+        assert os.waitpid(child, os.WNOHANG) == (0, 0), os.read(terminal, 10_000).decode()
+        time.sleep(0.05)
+    os.close(terminal)
+    assert os.WIFEXITED(os.waitpid(child, 0)[1])
+    (folder,) = (tmp_path / "run" / "stages").glob("pretrain-*")
+    saved = checkpoints.load(folder / "last.pt")
+    assert saved["epoch"] * 3 + (0 if saved["steps"] is None else len(saved["steps"])) == len(steps.read_text().split())
 
 
 @pytest.mark.skipif(not LONG, reason="half a minute: with `make faults`")

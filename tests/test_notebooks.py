@@ -17,8 +17,9 @@ import numpy as np
 import papermill
 import pytest
 import torch
+from pages import Page
 
-from skelmm_core import notebook, settings
+from skelmm_core import html, notebook, settings
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.parameters import of_notebook
 
@@ -481,6 +482,30 @@ def test_raw_files_and_a_clips_file_are_not_both_taken(tmp_path):
 def test_comparisons_claim_what_the_clips_bear(percent, than, clips, words):
     sentence = notebook.compare("A", percent, "B", than, clips)
     assert sentence.startswith(f"A {percent:.1f} %, B {than:.1f} %") and all(word in sentence for word in words)
+
+
+WICKED = (
+    "<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "<B onclick=alert(1)>", "<!-- ", "<?x ?>",
+    "`<svg/onload=alert(1)>`", "![seen](http://192.0.2.1/a.png)", "[here](javascript:alert(1))", "[seen]: http://192.0.2.1/a.png",
+    "![seen][seen]", "<http://192.0.2.1>",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WICKED)
+def test_what_a_session_says_and_lists_holds_names_from_data_as_text_alone(name, monkeypatch):
+    """In a notebook that is trusted JupyterLab, and the HTML that nbconvert makes, run and fetch what Markdown holds."""
+    markdown2html = pytest.importorskip("nbconvert.filters").markdown2html
+    shown = []
+    monkeypatch.setattr(notebook, "display", lambda said: shown.append(Page(markdown2html(said.data))))
+    session = notebook.Session.__new__(notebook.Session)
+    session.say(f"**Seen.** *{name}* and `{name}` of {name}\n\n{name}\n\n- {name}")
+    session.table([{"class": name, "clips": 3}])
+    said, table = shown
+    tags = {tag for tag, _ in said.tags}
+    assert {"strong", "li"} <= tags <= {"p", "strong", "em", "code", "ul", "li", "a"}
+    assert {tag for tag, _ in table.tags} <= {"table", "thead", "tbody", "tr", "th", "td", "code", "a"} and len(table.tags) >= 9
+    assert all(set(attrs) <= {"style", "href"} and attrs.get("href", "http").startswith("http") for page in shown for _, attrs in page.tags)
+    assert name.strip("`! ").partition("]")[0] in said.text.replace(html.APART, "")
 
 
 def test_tables_and_plain_values(tmp_path):

@@ -16,7 +16,7 @@ from pathlib import Path
 import nbformat
 import papermill
 import pytest
-from nbclient.exceptions import CellTimeoutError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from pages import Page
 
 from skelmm_core import clips, manifest, parameters, pipeline, report, worker
@@ -278,6 +278,42 @@ def test_a_run_that_is_asked_to_stop_lets_its_notebook_end(tmp_path, motion, num
     assert "a checkpoint was written" in told["02_train"]["message"]
 
 
+DEAF = """\
+import os, pathlib, signal, time
+heard = []
+signal.signal(signal.SIGINT, lambda *_: heard.append(1))  # as between two cells, where ipykernel ignores it
+os.kill(os.getppid(), signal.SIGTERM)
+while not heard:
+    time.sleep(0.05)
+"""
+
+
+def test_a_signal_that_comes_between_two_cells_begins_no_further_one(tmp_path, motion):
+    path = write(tmp_path / "notebooks", "02_train", body=DEAF)
+    notebook = nbformat.read(path, 4)
+    notebook.cells.append(nbformat.v4.new_code_cell('(pathlib.Path(out) / "went_on").write_text("")'))
+    nbformat.write(notebook, path)
+    with pytest.raises(NotebookError, match="notebook 02_train stopped: it was interrupted"):
+        pipeline.run(data=motion, out=tmp_path / "out", folder=path.parent, say=lambda line: None)
+    assert not (tmp_path / "out" / "went_on").exists() and (tmp_path / "out" / "02_train.failed.ipynb").exists()
+
+
+@pytest.mark.parametrize("ends", [DeadKernelError("Kernel died"), RuntimeError("Kernel died before replying to kernel_info")])
+@pytest.mark.parametrize("asked", [True, False])
+def test_a_kernel_that_ended_since_it_was_asked_to_is_told_as_interrupted(tmp_path, monkeypatch, ends, asked):
+    def dies(*_, **__):
+        raise ends
+
+    monkeypatch.setattr(papermill, "execute_notebook", dies)
+    monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
+    monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(worker._Asked, "__init__", lambda self: setattr(self, "first", 0.0 if asked else None))
+    for name in ("PYTHONPATH", "PYDEVD_DISABLE_FILE_VALIDATION"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    told = worker.execute("02_train.ipynb", str(tmp_path), {}, None)
+    assert (told == "it was interrupted") == asked
+
+
 def test_metrics_of_an_earlier_run_are_no_sign_of_an_end(tmp_path, motion, monkeypatch):
     old = tmp_path / "02_single_modality_pretraining" / "metrics.json"
     old.parent.mkdir()
@@ -410,6 +446,30 @@ def test_report_sets_yardsticks_in_italics(tmp_path, label, held):
     (tmp_path / "05_probe" / "metrics.json").write_text(json.dumps({"headline": {label: 50.0}}))
     row = next(line for line in report.build(tmp_path).read_text().split("<tr") if label in line)
     assert ("yardstick" in row.split(">")[0]) == held
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "[" * 100_000, '{"notebooks": 3}', '{"notebooks": {"02_train": 3}}'])
+def test_a_damaged_manifest_of_a_run_stops_nothing_and_is_set_aside(tmp_path, capsys, content):
+    (tmp_path / "manifest.json").write_text(content)
+    state = pipeline._Run(tmp_path, {}, print)
+    assert not state.is_done("02_train", {})
+    state.save()
+    told = capsys.readouterr().err
+    if content.startswith('{"'):
+        assert not told and len(list(tmp_path.iterdir())) == 1
+    else:
+        assert "manifest.json was damaged and is set aside as manifest.json.damaged; it is written anew" in told
+        assert (tmp_path / "manifest.json.damaged").read_text() == content
+    assert json.loads((tmp_path / "manifest.json").read_text())["notebooks"] == {}
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "[" * 100_000])
+def test_damaged_metrics_are_none(tmp_path, content):
+    (tmp_path / "02_train").mkdir()
+    (tmp_path / "02_train" / "metrics.json").write_text(content)
+    assert pipeline._Run(tmp_path, {}, print).metrics("02_train") is None
+    with pytest.raises(DataError, match="run its notebook again"):
+        report.build(tmp_path)
 
 
 def test_report_of_nothing_and_of_damaged_metrics(tmp_path):

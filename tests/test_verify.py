@@ -73,6 +73,19 @@ def test_verify_refuses_what_it_can_not_repeat(trained, tmp_path, motion):
         verify.verify(tmp_path)
 
 
+@pytest.mark.parametrize("stage", ["exchange", "distill"])
+def test_a_stage_that_was_killed_at_the_end_of_an_epoch_is_told_not_compared(trained, tmp_path, monkeypatch, stage):
+    """Its checkpoint is of no step within an epoch, and the repetition would go on to the last one."""
+    folder = next(trained.glob(f"{stage}-*"))
+    saved, copy = checkpoints.load(folder / "last.pt"), tmp_path / folder.name
+    epochs = saved["epoch"]
+    checkpoints.save(copy / "last.pt", saved | {"epoch": epochs - 1, "rows": saved["rows"][:-1]})
+    (copy / "manifest.json").write_bytes((folder / "manifest.json").read_bytes())
+    monkeypatch.setattr(verify, "Experiment", lambda *_, **__: pytest.fail("repeated"))
+    with pytest.raises(DataError, match=f"interrupted after epoch {epochs - 1} of {epochs}; give the command that trained it again"):
+        verify.verify(copy)
+
+
 def test_changed_coordinates_are_noticed_before_training_and_by_verify(motion, tmp_path):
     edited = tmp_path / "edited.clips"
     content = bytearray(motion.read_bytes())
