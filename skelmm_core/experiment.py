@@ -359,8 +359,6 @@ def make_fabric(device: str, precision: str) -> Fabric:
     device = choose_device(device)
     precision = choose_precision(device, precision)
     kind, _, number = device.partition(":")
-    if kind == "cpu":
-        memory.holes_stay_small()
     with _unsaid("lightning_fabric.utilities.rank_zero"):  # a line about its precision for every Fabric; settings tell it
         if found.count > 1:
             return processes.fabric(kind, precision, found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 import torch
 
 import benchmarks
-from benchmarks import Row, __main__, card, parsing
+from benchmarks import MODULES, Row, __main__, card, parsing
 from skelmm_core.sources import ntu
 
 
@@ -85,6 +86,20 @@ def test_quick_keeps_goals_and_sizes_and_makes_fewer_rounds(monkeypatch, tmp_pat
     found = json.loads((tmp_path / "quick.json").read_text())
     assert len(found) == 1 and found[0]["goal"] == 30 and not (tmp_path / "benchmarks.json").exists()
     assert "goals missed: a way" in capsys.readouterr().out
+
+
+def test_quick_leaves_out_what_promises_nothing_unless_it_is_named(monkeypatch, tmp_path, capsys):
+    ran = []
+    monkeypatch.setattr(__main__, "RESULTS", tmp_path / "benchmarks.json")
+    for name, module in MODULES.items():
+        measure = functools.partial(lambda name, toy, rounds: ran.append(name) or [], name)
+        monkeypatch.setattr(importlib.import_module(module), "measure", measure)
+    assert __main__.main(["--quick"]) == 0 and ran == ["inference", "parsing", "probing", "steps"]
+    assert "steps: 0 s" in capsys.readouterr().out
+    ran.clear()
+    assert __main__.main(["--quick", "streaming"]) == 0 and ran == ["streaming"]
+    ran.clear()
+    assert __main__.main([]) == 0 and ran == list(MODULES)
 
 
 def test_what_was_measured_is_kept_when_a_later_part_fails(monkeypatch, tmp_path):
