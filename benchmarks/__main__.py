@@ -2,7 +2,7 @@
 
     python -m benchmarks             all of them
     python -m benchmarks parsing     some of them
-    python -m benchmarks --quick     few rounds at full size, all that has a goal; writes benchmarks/results/quick.json; ten minutes on two slow cores
+    python -m benchmarks --quick     all that has a goal, few rounds at full size; writes results/quick.json; ten minutes on two slow cores
     python -m benchmarks --toy       all at toy size: do they run? Nothing is promised then, and nothing written
 
 Rows are written after every part, so an interrupted run keeps what it has. Exits with 1 when a goal is missed that this machine can
