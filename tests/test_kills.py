@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -186,6 +187,15 @@ def forgotten(path: Path, what: str):
 # Asked to stop
 
 
+@pytest.fixture
+def hang_up() -> Iterator[None]:
+    """SIGHUP as a terminal's processes have it, also where the tests were started by nohup, which has it ignored."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.usefixtures("hang_up")
 @pytest.mark.parametrize("steps", [1, 3, 5, 13])  # at the start, in the middle and at the end of an epoch
 @pytest.mark.parametrize(
     ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, InterruptedWork), (signal.SIGHUP, InterruptedWork)]
@@ -249,6 +259,7 @@ def test_ctrl_c_on_the_command_line(motion, tmp_path, capsys):
     assert state(folder) == state(tmp_path / "whole" / "stages" / folder.name)
 
 
+@pytest.mark.usefixtures("hang_up")
 def test_a_terminal_that_is_closed_leaves_a_checkpoint(motion, tmp_path):
     """Its progress bar can't be written any more, either."""
     words = ["train", "pretrain", "--data", str(motion), "--smoke", "--modalities", "joint,bone", "--device", "cpu", "--epochs", "8",
