@@ -122,8 +122,15 @@ def unwritten(path: Path, problem: OSError, error: type[SkelmmError] = DataError
 def refuse_foreign(path: str | Path, format: str, error: type[SkelmmError] = DataError) -> None:
     """Raise `error` when `path` is a folder, or a file that is not safetensors of `format`: nobody's data are written over by mistake."""
     path = Path(path)
+    refuse_folder(path, error)
     if path.exists() and header_format(path) != format:
         raise error(f"'{path}' is there already and is not a file that this command writes; name another file, or delete it first")
+
+
+def refuse_folder(path: Path, error: type[SkelmmError] = DataError) -> None:
+    """Raise `error` when `path` is a folder."""
+    if path.is_dir():
+        raise error(f"can't write '{path}': {_ADVICE[errno.EISDIR]}")
 
 
 def header_format(path: Path) -> str | None:

@@ -26,7 +26,7 @@ from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, SettingsError
 from skelmm_core.evaluation.linear import Classifiers
 from skelmm_core.export import UNSEALED, check_seal, sealed
-from skelmm_core.files import replacing
+from skelmm_core.files import refuse_folder, replacing
 from skelmm_core.settings import Evaluate
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def require() -> None:
 def refuse_foreign(path: str | Path) -> None:
     """Raise `CheckpointError` when `path` is a file that `save` did not write, or a folder: nobody's data are written over by mistake."""
     path = Path(path)
+    refuse_folder(path, CheckpointError)
     if path.exists():
         try:
             metadata(path.read_bytes(), path)

@@ -178,7 +178,7 @@ def test_train_evaluate_and_export_agree(tmp_path, motion, capsys):
     assert trained["signs_of_failure"], "two epochs teach nothing"
     (tmp_path / "mine.txt").write_text("kept")
     assert "is not a file that" in refused(capsys, "export", "exchange", tmp_path / "mine.txt", *where)
-    assert "is not a file that this command writes" in refused(capsys, "export", "exchange", tmp_path / "out", *where)
+    assert "that is a folder: name a file" in refused(capsys, "export", "exchange", tmp_path / "out", *where)
     found = "ends in .safetensors or .onnx, found 'new.onx'"
     assert found in refused(capsys, "export", "exchange", tmp_path / "new.onx", *where)
     assert not list(tmp_path.glob("out/stages/exchange-*")), "trained before the file was looked at"

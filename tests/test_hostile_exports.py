@@ -324,7 +324,7 @@ def test_onnx_files_that_draw_on_other_files_are_refused(graph, tmp_path, monkey
         onnx_file.load("a.onnx")
     with pytest.raises(CheckpointError, match="is not a file that this command writes"):
         onnx_file.refuse_foreign("a.onnx")
-    with pytest.raises(CheckpointError, match="is not a file that this command writes"):
+    with pytest.raises(CheckpointError, match="that is a folder: name a file"):
         onnx_file.refuse_foreign(tmp_path)
 
 
