@@ -101,8 +101,7 @@ def test_preset_of_make_run_is_the_notebooks_default():
 def test_continuous_integration_runs_tests_and_pipeline():
     script = ROOT / ".ci" / "run"
     subprocess.run(["bash", "-n", script], check=True)
-    lines = script.read_text().splitlines()
-    assert lines[-2:] == ["make -j 2 -O check formats", "make test"] and "set -euo pipefail" in lines
+    assert {"make check", "make test"} <= set(script.read_text().splitlines()) and "set -euo pipefail" in script.read_text()
     assert script.stat().st_mode & 0o111
 
 
