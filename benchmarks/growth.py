@@ -72,7 +72,8 @@ def draw(rows: list[dict], path: Path) -> None:
             text = f"{'time' if what == 'seconds' else 'memory'}, slope {slope(x, y):.2f}"
             where.plot(x, y, color=colour, marker=marker, linestyle="-" if what == "seconds" else "--", label=text)
             where.set_yscale("log")
-            where.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            ticks = (1, 2, 5) if max(y) > 2 * min(y) else (1, 1.2, 1.5, 2, 2.5, 3, 3.5, 4, 5, 6, 7, 8, 9)
+            where.yaxis.set_major_locator(LogLocator(subs=ticks))
             where.yaxis.set_major_formatter("{x:g}")
             where.yaxis.set_minor_formatter(NullFormatter())
             where.tick_params(axis="y", colors=colour, which="both")
