@@ -64,7 +64,9 @@ def newest(path: Path) -> tuple[Path, dict[str, Any]] | None:
             return candidate, load(candidate)
         except CheckpointError as problem:
             if candidate == there[-1]:
-                raise CheckpointError(f"{problem}; nothing before it is left: delete it to train this stage from its start") from problem
+                torn = " and ".join(f"'{p}'" for p in there)
+                told = f"nothing before it is left: delete {torn} to train this stage from its start"
+                raise CheckpointError(f"{problem}; {told}") from problem
             print(f"{problem}\ngoing on from the checkpoint before it, '{there[-1]}'", file=sys.stderr, flush=True)
     return None
 

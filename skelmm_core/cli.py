@@ -8,6 +8,7 @@ stages. Each command has its own --help.
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -152,7 +153,11 @@ def verify(run: Annotated[Path, Positional, arg(metavar="RUN")], keep: bool = Fa
     """
     from skelmm_core.verify import verify
 
-    verdict = verify(run, keep)
+    try:
+        verdict = verify(run, keep)
+    except KeyboardInterrupt:  # `main` would promise to go on
+        print(f"skelmm: interrupted; nothing of '{run}' was changed, and the same command begins the repetition anew", file=sys.stderr)
+        sys.exit(130)
     print(verdict)
     if verdict.differences:
         sys.exit(1)
@@ -349,6 +354,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         sys.stdout.flush()
     except SkelmmError as problem:
         sys.stderr.write(f"{who}: {problem}\n")  # at once: several processes may have something to say
+        sys.exit(2)
+    except OSError as problem:
+        if problem.errno != errno.ENAMETOOLONG:  # which every look at a file can raise; others are told where they arise
+            raise
+        sys.stderr.write(f"{who}: '{str(problem.filename)[:60]}…' can't be the name of a file: {problem.strerror}; give a shorter one\n")
         sys.exit(2)
     except KeyboardInterrupt:
         print("skelmm: interrupted; what was finished is kept, and the same command goes on from there", file=sys.stderr)

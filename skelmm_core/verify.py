@@ -19,7 +19,7 @@ from torch import Tensor
 
 from skelmm_core import checkpoints, files, manifest, settings
 from skelmm_core.clips import open_clips
-from skelmm_core.errors import CheckpointError, DataError, SettingsError, nearest
+from skelmm_core.errors import CheckpointError, DataError, InterruptedWork, SettingsError, nearest
 from skelmm_core.experiment import SAMPLE, Experiment
 
 COMMON = ("data", "out", "preset", "seed", "device", "smoke")
@@ -184,6 +184,9 @@ def _beside(path: Path, keep: bool, say: Say) -> Iterator[tuple[Path, Callable[[
         raise files.unwritten(place, problem, kept="a repetition lies beside what it repeats, and nothing was repeated") from problem
     try:
         yield folder, stays.append
+    except InterruptedWork as problem:  # whose message promises to go on from what is removed here
+        told = f"the repetition of '{path}' was stopped by a signal from outside"
+        raise InterruptedWork(f"{told}; the same command begins it anew") from problem
     finally:
         if any(stays):
             say(f"the repetition is kept in '{folder}'")

@@ -6,6 +6,7 @@ import errno
 import json
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from skelmm_core import checkpoints, cli, clips, manifest, pipeline, verify
 from skelmm_core.errors import CheckpointError, DataError
 from skelmm_core.experiment import Experiment
 from skelmm_core.sources import sample
+from skelmm_core.stages.loop import Loop
 
 pytestmark = pytest.mark.faults
 
@@ -71,6 +73,18 @@ def test_verify_refuses_what_it_can_not_repeat(trained, tmp_path, motion):
     (tmp_path / "last.pt").write_bytes((folder / "last.pt").read_bytes())
     with pytest.raises(DataError, match="holds other clips than the run had"):
         verify.verify(tmp_path)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 2)])
+def test_a_repetition_that_is_stopped_does_not_promise_to_go_on(trained, monkeypatch, capsys, number, code):
+    (folder,), step = trained.glob("pretrain-*"), Loop.step
+    monkeypatch.setattr(Loop, "step", lambda *given: (signal.raise_signal(number), step(*given))[-1])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs tests in the background has it ignored
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["verify", str(folder)])
+    said = capsys.readouterr().err
+    assert stop.value.code == code and "the same command begins" in said and "goes on from there" not in said
+    assert not list(folder.parent.glob("*.verify-*"))
 
 
 @pytest.mark.parametrize("stage", ["exchange", "distill"])
