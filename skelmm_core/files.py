@@ -7,6 +7,7 @@ import glob
 import json
 import os
 import platform
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
@@ -131,6 +132,18 @@ def refuse_folder(path: Path, error: type[SkelmmError] = DataError) -> None:
     """Raise `error` when `path` is a folder."""
     if path.is_dir():
         raise error(f"can't write '{path}': {_ADVICE[errno.EISDIR]}")
+
+
+def try_place(path: str | Path, error: type[SkelmmError] = DataError) -> None:
+    """Raise `error`, before long work, where `replacing` could not make a file at `path`; folders that it lies in are made, as there."""
+    path = Path(path)
+    refuse_folder(path, error)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(prefix=f".{path.name}.", suffix=".part", dir=path.parent):
+            pass
+    except OSError as problem:
+        raise unwritten(path, problem, error, kept="nothing was computed") from problem
 
 
 def header_format(path: Path) -> str | None:

@@ -87,7 +87,7 @@ def run(
 def _work_through(
     paths: Mapping[str, Path], values: Mapping[str, dict[str, Any]], common: dict[str, Any], given: dict[str, Any], jobs: int, say: Say
 ) -> list[Result]:
-    state = _Run(Path(common["out"]), _settings_and_data(common, given, _deepest(paths)), say)
+    state = _Run(Path(common["out"]), checked(common, given, deepest(paths)), say)
     pending = []
     for name, path in paths.items():
         key = {
@@ -137,7 +137,7 @@ def _prepared(given: dict[str, Any], common: Mapping[str, Any]) -> str:
     return str(clips_file(source if source == "sample" else Path(source).resolve(), form, common["out"], reader_options(options)).resolve())
 
 
-def _deepest(names: Iterable[str]) -> str:
+def deepest(names: Iterable[str]) -> str:
     """The last stage that any of the notebooks comes to."""
     stages = ("evaluate", "pretrain", "exchange", "distill")
     return max((parameters.STAGES.get(name[:2], "pretrain") for name in names), key=stages.index)
@@ -153,7 +153,7 @@ def _values(paths: Mapping[str, Path], common: Mapping[str, Any], given: Mapping
     return {name: {**{k: v for k, v in common.items() if k in known[name] and v is not None}, **chosen[name]} for name in paths}
 
 
-def _settings_and_data(common: Mapping[str, Any], given: Mapping[str, Any], stage: str) -> dict[str, Any]:
+def checked(common: Mapping[str, Any], given: Mapping[str, Any], stage: str) -> dict[str, Any]:
     """Opens the experiment once, so that wrong settings, data or protocol are told before a kernel starts, and the sample is made once."""
     from skelmm_core import settings
     from skelmm_core.experiment import Experiment

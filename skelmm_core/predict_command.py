@@ -18,7 +18,7 @@ from skelmm_core import predicting, protocols, sources, streaming
 from skelmm_core.clipfile import FORMAT
 from skelmm_core.clips import Clips
 from skelmm_core.errors import DataError, SettingsError, nearest
-from skelmm_core.files import header_format, replacing
+from skelmm_core.files import header_format, replacing, try_place
 from skelmm_core.predicting import Model
 from skelmm_core.recordings import too_large
 
@@ -43,7 +43,9 @@ def predict(model: Path, clips: Path, out: str = "", top: int = 3, part: str = "
         raise SettingsError(f"expected --top from 1 and --stream and --hop from 0 on, found top {top}, stream {stream}, hop {hop}")
     if hop and not stream:
         raise SettingsError("--hop is the step of a stream: give its window, too, as in --stream 60 --hop 10")
-    _refuse_foreign(out)
+    if out:
+        _refuse_foreign(out)
+        try_place(out)
     loaded = predicting.load(model)
     top = min(top, len(loaded.classes))
     with opened(clips, format) as data:
@@ -130,7 +132,7 @@ def _notes(model: Model, clips: Clips, rows: Sequence[int]) -> list[str]:
 
 def _refuse_foreign(out: str) -> None:
     path = Path(out)
-    if out and path.exists() and not (path.is_file() and path.read_bytes().startswith(",".join(FIRST).encode())):
+    if path.exists() and not (path.is_file() and path.read_bytes().startswith(",".join(FIRST).encode())):
         raise DataError(f"'{out}' is there already and is not a table that this command writes; name another file, or delete it first")
 
 

@@ -230,6 +230,17 @@ def test_what_can_not_be_predicted_is_told(models, motion, capsys, tmp_path):
     (tmp_path / "mine.csv").write_text("name,age\n")
     assert "is not a table that this command writes" in refused(capsys, "predict", name, motion.path, "--out", tmp_path / "mine.csv")
     assert (tmp_path / "mine.csv").read_text() == "name,age\n"
+    assert "can't be the name of a file: File name too long" in refused(capsys, "predict", name, tmp_path / f"{'x' * 300}.clips")
+
+
+def test_a_table_that_can_not_be_written_is_told_before_anything_is_computed(models, motion, capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr(predicting, "predict", lambda *_: pytest.fail("computed"))
+    for name in ("mine.csv", "folder"):
+        (tmp_path / name).mkdir() if name == "folder" else (tmp_path / name).write_text("")
+    said = refused(capsys, "predict", models / "t.safetensors", motion.path, "--out", tmp_path / "mine.csv" / "in.csv")
+    assert "can't write" in said and "nothing was computed" in said
+    assert "folder" in refused(capsys, "predict", models / "t.safetensors", motion.path, "--out", tmp_path / "folder")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder", "mine.csv"]
 
 
 # Names that would do something

@@ -146,6 +146,8 @@ def test_files_that_are_no_grid_are_refused(capsys, tmp_path):
         ({"data": "nowhere.clips"}, "nowhere.clips"),
         ({"notebooks": ["02"], "grid": {"epoch": [1]}}, "did you mean 'epochs'"),
         ({"notebooks": ["77"]}, "unknown notebook '77'"),
+        ({"notebooks": ["02"], "grid": {"lr": [0.1, -1.0]}}, "lr"),
+        ({"notebooks": ["02"], "settings": {"protocol": "cross-vieww"}}, "cross-vieww"),
         ({"grid": {"protocol": ["", "odd-even-subjects"]}}, "protocol= seed=0 and protocol=odd-even-subjects seed=0 are the same settings"),
         ({"notebooks": ["02"], "grid": {"epochs": [1, "1"]}}, "epochs=1 seed=0 and epochs=1 seed=0 are the same settings"),
         ({"notebooks": ["00"], "settings": {"source": "raw.zip"}}, "make a clips file with `skelmm prepare SOURCE CLIPS`"),
@@ -237,10 +239,11 @@ def test_notebooks_with_another_skeleton_in_the_same_file_are_other_jobs(write_g
     def job() -> jobs.Job:
         return jobs.plan(grid.read(write_grid(notebooks=["02"], settings={"skeleton": str(file)})))[0]
 
-    file.write_text(MINE)
+    mine = MINE + "[from.ntu25]\n" + "".join(f"{joint} = 0\n" for joint in tomllib.loads(MINE)["joints"])  # as the sample's joints are
+    file.write_text(mine)
     before = job()
     assert job().name == before.name and before.spec["settings"]["skeleton"].startswith("{"), "what the file held when it was planned"
-    file.write_text(MINE.replace('name = "mine"', 'name = "other"'))
+    file.write_text(mine.replace('name = "mine"', 'name = "other"'))
     assert job().name != before.name
 
 

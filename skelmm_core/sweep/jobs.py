@@ -129,7 +129,6 @@ def _of_notebooks(grid: Grid, common: dict[str, Any], out: Path) -> list[Job]:
 
     paths = pipeline.choose(grid.notebooks, pipeline.NOTEBOOKS)
     known = {name: parameters.of_notebook(path) for name, path in paths.items()}
-    content = Experiment(common["data"], common["out"], grid.preset, "cpu", grid.smoke).clips.content
     code = [manifest.code(), *(manifest.digest(path.read_bytes()) for path in paths.values())]
     found: dict[str, Job] = {}
     for point in grid.points:
@@ -140,7 +139,9 @@ def _of_notebooks(grid: Grid, common: dict[str, Any], out: Path) -> list[Job]:
                 "'source' is no setting of a sweep: make a clips file with `skelmm prepare SOURCE CLIPS`, and name it as data"
             )
         values = parameters.distribute(given, known)
-        name = f"notebooks-{settings.digest(FORMAT, values, seed, grid.preset, grid.smoke, content, code)}"
+        start = {"data": common["data"], "out": common["out"], "preset": grid.preset, "device": "cpu", "smoke": grid.smoke, "seed": seed}
+        facts = pipeline.checked(start, {**given, "precision": "32-true"}, pipeline.deepest(paths))  # which every machine has
+        name = f"notebooks-{settings.digest(FORMAT, values, seed, grid.preset, grid.smoke, facts['data']['content'], code)}"
         if name in found:
             raise twice(found[name].point, point)
         spec = {**common, "what": "notebooks", "stage": "", "notebooks": list(paths), "settings": {**given, "seed": seed}}
