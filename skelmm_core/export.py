@@ -56,6 +56,12 @@ def check_skeleton(path: str | Path, made_for: Skeleton, found: Skeleton) -> Non
         )
 
 
+def room(branches: Branches, bodies: int) -> int:
+    """How many bodies a clip may have: as many as the data had, `bodies`; two where empty ones never enter, so that more room changes
+    nothing."""
+    return bodies if next(iter(branches.values())).shape.bodies == "all" else 2
+
+
 def save(
     path: str | Path,
     branches: Branches,

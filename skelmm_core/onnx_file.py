@@ -25,7 +25,7 @@ from skelmm_core import about, checkpoints, frozen
 from skelmm_core.encoder import Branches
 from skelmm_core.errors import CheckpointError, SettingsError
 from skelmm_core.evaluation.linear import Classifiers
-from skelmm_core.export import UNSEALED, check_seal, sealed
+from skelmm_core.export import UNSEALED, check_seal, room, sealed
 from skelmm_core.files import refuse_folder, replacing
 from skelmm_core.settings import Evaluate
 
@@ -77,7 +77,7 @@ def save(
 
     Args:
         role, title, data: as in `export.save`.
-        bodies: room for bodies in the data, 1 or 2.
+        bodies: room for bodies in the data, 1 or 2; in the file it is what `export.room` says.
         examples: clips (M, T, V, 3) with the features (S, F) that the encoders have for them.
         classifiers: see `frozen.FromJoints`. classes: their names.
 
@@ -89,6 +89,7 @@ def save(
     require()
     path = Path(path)
     refuse_foreign(path)
+    bodies = room(branches, bodies)  # torch can't export that a single body is chosen when it is there
     model = cast(frozen.FromJoints, frozen.freeze(branches, settings, bodies, classifiers))
     example = _random(0, 1, bodies, 20, len(model.skeleton))
     metadata = {

@@ -109,9 +109,7 @@ def load(path: str | Path, threads: int | None = None) -> Model:
 def of_branches(branches: Branches, classifiers: Classifiers, classes: Sequence[str], bodies: int, s: settings.Distill,
                 data: dict[str, Any] | None = None, name: str = "model") -> Model:  # fmt: skip
     """The model that encoders and classifiers make, frozen where they can be. bodies: room in the data that they were trained on."""
-    encoder = next(iter(branches.values()))
-    skeleton = encoder.skeleton
-    room = bodies if encoder.shape.bodies == "all" else 2  # where empty bodies never enter, more room changes nothing
+    skeleton, room = next(iter(branches.values())).skeleton, export.room(branches, bodies)
     if skeleton.dimensions == 3 and s.readout == WHOLE:
         model = frozen.freeze(branches, s, room, classifiers)
         return Model(lambda x: model(x)[1], skeleton, classes, room, s, data or {}, name)

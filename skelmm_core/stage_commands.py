@@ -258,7 +258,8 @@ def _export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> N
     known = settings.narrow(s, stage)
     preset = dataclasses.asdict(settings.resolve(stage, exp.preset, exp.smoke))
     card = model_card.write(file, model_card.Facts(
-        stage, role, tuple(branches), exp.train.skeleton, bodies, names, data, exp.preset, exp.smoke,
+        stage, role, tuple(branches), exp.train.skeleton, export.room(branches, bodies), names, data,
+        exp.preset, exp.smoke,
         {name: value for name, value in dataclasses.asdict(known).items() if value != preset[name]},
         dataclasses.asdict(settings.narrow(s, "evaluate")), results, ["skelmm", "export", *argv],
     ))  # fmt: skip

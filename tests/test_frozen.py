@@ -231,12 +231,13 @@ def settings_of_file() -> settings.Pretrain:
 
 @pytest.fixture(scope="module")
 def file(libraries, motion, settings_of_file, tmp_path_factory) -> Path:
-    """Two encoders that leave empty bodies out, with classifiers, prepared as the preset `small` does and trimmed."""
+    """Two encoders that leave empty bodies out, with classifiers, prepared as the preset `small` does and trimmed, of data in which every
+    clip has one body."""
     path, s = tmp_path_factory.mktemp("onnx") / "model.onnx", settings_of_file
     rng = torch.Generator().manual_seed(3)
     classifiers = torch.randn(2, 32, 5, generator=rng), torch.randn(2, 1, 5, generator=rng)
     branches = encoders(NTU25, s.names, "present")
-    assert onnx_file.save(path, branches, s, "teacher", motion.title, classifiers=classifiers, classes=tuple("abcde")) < 1e-5
+    assert onnx_file.save(path, branches, s, "teacher", motion.title, 1, classifiers=classifiers, classes=tuple("abcde")) < 1e-5
     return path
 
 
@@ -255,7 +256,7 @@ def test_an_onnx_file_gives_the_features_of_the_encoders_for_raw_clips(file, mot
     for whole, parts in zip(together, zip(*singly, strict=True), strict=True):
         np.testing.assert_allclose(whole, np.concatenate(parts), rtol=1e-4, atol=1e-4)
     assert about["role"] == "teacher" and about["trained_on"] == motion.title and about["classes"] == list("abcde")
-    assert about["modalities"] == ["joint", "angular_velocity"] and about["bodies"] == 2
+    assert about["modalities"] == ["joint", "angular_velocity"] and about["bodies"] == 2, "room for two, as there are no empty ones"
     assert settings.Pretrain(**about["settings"]) == s and skeletons.Skeleton.from_dict(about["skeleton"]) == NTU25
     assert str(Path.cwd()).encode() not in file.read_bytes() and b".py" not in file.read_bytes(), "nothing of this machine goes along"
 
