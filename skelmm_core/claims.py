@@ -63,11 +63,24 @@ def abandoned(path: Path) -> bool:
         return False
     if found is None:
         return abs(time.time() - written) > WRITING  # either way: clocks of machines differ, and jump
-    if found["host"] != socket.gethostname() or found.get("space", _space()) != _space():
-        return False
-    if found.get("boot") != _boot():
-        return written < psutil.boot_time()
+    if _far(found):
+        return _named_alike(found) and written < psutil.boot_time()
     return found.get("began") != _began(found.get("process", -1))
+
+
+def far(path: Path) -> bool:
+    """Whether there is a claim of which nobody here can tell whether its process has ended: of another host or container, however it is
+    named, or one that does not say."""
+    found = holder(path)
+    return path.exists() if found is None else _far(found)
+
+
+def _far(found: dict[str, Any]) -> bool:
+    return not _named_alike(found) or found.get("boot") != _boot()
+
+
+def _named_alike(found: dict[str, Any]) -> bool:
+    return found["host"] == socket.gethostname() and found.get("space", _space()) == _space()
 
 
 def _said(content: bytes) -> dict[str, Any] | None:

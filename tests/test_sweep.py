@@ -472,6 +472,13 @@ def processes(monkeypatch) -> type[Process]:
     return Process
 
 
+@pytest.mark.parametrize(("given", "threads"), [("3,2", "3"), (" 2 ", "2"), ("many", "4"), ("0", "4"), ("9", "4"), ("", "4")])
+def test_a_job_has_its_share_of_the_cores_or_what_this_process_was_given(monkeypatch, given, threads):
+    monkeypatch.setattr(local.manifest, "cores", lambda: 12)
+    monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert local._threads(3) == threads
+
+
 @pytest.fixture
 def planned(write_grid) -> list[jobs.Job]:
     return jobs.plan(grid.read(write_grid(seeds=[0, 1], grid={"exchange": ["none", "ekem", "ikem"]})))
@@ -586,3 +593,27 @@ def test_a_real_process_goes_on_from_its_checkpoint_and_ends_with_who_started_it
     assert "stopped: pretrain 2 modalities: a checkpoint was written after epoch" in text and not (job.folder / FAILED).exists()
     saved = checkpoints.load(stage / "last.pt")
     assert saved["epoch"] < 999 and (saved["epoch"] or saved["steps"] is not None)
+
+
+@pytest.mark.parametrize("other", [{"host": "elsewhere"}, {"space": "of another container"}, {"boot": "of another machine of this name"}])
+def test_a_claim_of_which_nobody_can_tell_whether_it_stands_is_told_and_may_be_deleted(planned, processes, other):
+    first = planned[0]
+    claim = write_claim(first.folder / "running.claim", other)
+    said = []
+
+    def say(line: str) -> None:
+        said.append(line)
+        if line.startswith("waiting for process"):
+            claim.unlink()
+
+    threading.Timer(5, claim.unlink, [True]).start()  # where nothing is said the sweep would wait for ever
+    local.run(planned, "cpu", 2, say)
+    where = f"host {other.get('host', claims.socket.gethostname())}, which works on {first.title}; delete {claim} if it has ended"
+    assert [line for line in said if line.startswith("waiting for process")] == [f"waiting for process {os.getpid()} on {where}"]
+
+
+def write_claim(path: Path, other: dict[str, str]) -> Path:
+    """A claim as this process would write it, but for what is of another machine or container."""
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(claims._me() | other))
+    return path

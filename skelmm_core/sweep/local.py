@@ -7,7 +7,6 @@ one, of another grid, trains a stage that both need.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -35,14 +34,14 @@ def devices(device: str) -> list[str]:
 
 def run(jobs: Sequence[Job], device: str, count: int, say: Callable[[str], None], queue: Mapping[str, str] | None = None) -> None:
     """Do the jobs that are waiting, `count` at a time (0: one per GPU, else one). What fails is told, and the others go on.
-    A job that a process of another host has, which may have ended, is told once, when there is nothing else to start. Those that Slurm has
-    in its `queue` (see `jobs.states`), and what builds on them, are left to it.
+    A job that a process of another host or container has, which may have ended, is told once, when there is nothing else to start. Those
+    that Slurm has in its `queue` (see `jobs.states`), and what builds on them, are left to it.
 
     On SIGINT and SIGTERM running jobs end with a checkpoint, and the sweep with `KeyboardInterrupt` or `InterruptedWork`.
     """
     gpus = devices(device)
     count = count or len(gpus) or 1
-    threads = str(max(1, min(manifest.cores() // count, int(os.environ.get("OMP_NUM_THREADS") or 2**16))))
+    threads = _threads(count)
     free = list(range(count))
     running: dict[str, tuple[subprocess.Popen[bytes], int, Job]] = {}
     told_skipped: set[str] = set()
@@ -85,6 +84,12 @@ def run(jobs: Sequence[Job], device: str, count: int, say: Callable[[str], None]
         stopping.end(f"the sweep stopped; {len(running)} jobs were running")
 
 
+def _threads(count: int) -> str:
+    """What `OMP_NUM_THREADS` of one of `count` jobs is: its share of the cores, or fewer where this process was given fewer."""
+    share, given = max(1, manifest.cores() // count), os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # a list: by depth
+    return str(min(share, int(given)) if given.isdecimal() and int(given) else share)
+
+
 def _own(jobs: Sequence[Job], queue: Mapping[str, str] | None, say: Callable[[str], None]) -> list[Job]:
     """The jobs that Slurm does not have, nor one that they build on."""
     at, others = states(jobs, queue), set()
@@ -110,11 +115,11 @@ def told(job: Job, word: str) -> str:
 
 
 def _away(job: Job) -> str:
-    """A line about a claim of which this host can't tell whether its process has ended; "" where there is none such."""
+    """A line about a claim of which nobody here can tell whether its process has ended; "" where there is none such."""
     path = job.folder / f"{CLAIM}.claim"
-    who = claims.holder(path)
-    if who is None and not path.exists() or who is not None and who["host"] == socket.gethostname():
+    if not claims.far(path):
         return ""
+    who = claims.holder(path)
     process, host = ((who or {}).get(word, "?") for word in ("process", "host"))
     return f"waiting for process {process} on host {host}, which works on {job.title}; delete {path} if it has ended"
 
