@@ -30,6 +30,7 @@ _ADVICE = {
     errno.EPERM: "you may not write there: choose another folder",
     errno.EISDIR: "that is a folder: name a file",
     errno.ENOTDIR: "a part of that path is a file: choose another folder",
+    errno.EEXIST: "a part of that path is a file: choose another folder",  # when a folder is to be made
 }
 
 

@@ -333,6 +333,12 @@ def test_command_refuses(capsys, motion, tmp_path, arguments, words):
     assert stop.value.code == 2 and words in capsys.readouterr().err and not (tmp_path / "stages").exists()
 
 
+def test_a_table_that_can_not_be_written_is_told_before_anything_is_trained(capsys, motion, tmp_path):
+    with pytest.raises(SystemExit):
+        call(capsys, "ablate", "--data", motion, "--out", tmp_path, "--smoke", "--csv", motion / "table.csv")
+    assert "nothing was computed" in capsys.readouterr().err and not (tmp_path / "stages").exists()
+
+
 def test_dry_run_lists_and_computes_nothing(capsys, motion, tmp_path):
     text = call(capsys, "ablate", "--data", motion, "--out", tmp_path, "--smoke", "--dry-run", "--seeds", "4", "--device", "cpu")
     rows = grid.entries(RECIPE)

@@ -138,10 +138,45 @@ def test_what_is_not_finished_says_so(runs, tmp_path):
         load.load(out)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"settings": []}, {"path": 5}, {"preset": 5}, {"smoke": "x"}, {"stage": ["exchange"]}, {"data": {"content": 7}}, {"written": 3},
+     {"changes": [1]}, {"changes": {"foo": 1}}],
+)  # fmt: skip
+def test_a_manifest_that_holds_something_else_is_told_before_any_run_is_scored(runs, tmp_path, change):
+    out = tmp_path / "run"
+    shutil.copytree(runs[0] / "second", out)
+    (path,) = (out / "stages").glob(f"exchange-*/{manifest.NAME}")
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    said: list[str] = []
+    with pytest.raises(DataError, match="can't be read as the manifest of a run or stage"):
+        command.report([runs[0] / "first", out], tmp_path / "page.html", say=said.append)
+    assert not said
+    path.write_text("[" * 200_000)
+    with pytest.raises(DataError, match="can't be read as the manifest of a run or stage"):
+        load.find(out)
+
+
+def test_figures_of_a_notebook_that_are_no_text_leave_a_run_to_be_found(runs, tmp_path):
+    out = tmp_path / "run"
+    shutil.copytree(runs[0] / "second", out)
+    (out / "02_single_modality_pretraining").mkdir()
+    (out / "02_single_modality_pretraining" / "metrics.json").write_bytes(b"\xff\xfe{")
+    assert load.find(out)[1]["stage"] == "exchange"
+
+
+def test_a_page_that_can_not_be_written_is_told_before_any_run_is_scored(runs, tmp_path):
+    (tmp_path / "file").write_text("")
+    said: list[str] = []
+    with pytest.raises(DataError, match="nothing was computed; a part of that path is a file"):
+        command.report([runs[0] / "first"], tmp_path / "file" / "page.html", say=said.append)
+    assert not said
+
+
 def test_what_is_no_run_says_so(tmp_path, capsys):
     with pytest.raises(DataError, match="holds no stage"):
         load.load(tmp_path)
-    assert "there is no such folder" in refused(capsys, "report", tmp_path / "nowhere")
+    assert "there is no such folder" in refused(capsys, "report", tmp_path / "nowhere") and not (tmp_path / "nowhere").exists()
     with pytest.raises(SettingsError, match="one or more RUN"):
         command.report([])
     with pytest.raises(SettingsError, match=r"saved as \.html"):

@@ -12,6 +12,7 @@ from skelmm_core import manifest, parameters, settings
 from skelmm_core.ablation import cells, expected, grid, table
 from skelmm_core.errors import SettingsError, nearest
 from skelmm_core.experiment import Experiment
+from skelmm_core.files import try_place
 
 
 def ablate(
@@ -24,6 +25,9 @@ def ablate(
     """
     base = Experiment(data, out, preset, device, smoke, **overrides(given, short and not smoke))
     base.check("distill")
+    file = Path(to) if to else base.out / "ablations.csv"
+    if not dry_run:
+        try_place(file)
     rows = grid.named(grid.entries(base.settings, groups or grid.GROUPS, short), wanted)
     chosen = cells.cells(base, rows, numbers(seeds))
     whole = len(chosen)
@@ -47,7 +51,6 @@ def ablate(
         return "\n".join(lines + _listed(chosen, weights, rate if missing else 0.0))
     print("\n".join(lines), flush=True)
     computed = cells.run(chosen, lambda line: print(line, file=sys.stderr, flush=True))
-    file = Path(to) if to else base.out / "ablations.csv"
     table.write(file, table.rows(chosen, manifest.command("skelmm")))
     other = sorted({f["folder"] for c in chosen if (f := c.figures) and f["by_other_code"]})
     warning = [f"trained by another version of the code, wholly or in part: {', '.join(other)}; delete them to train anew"] if other else []

@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from skelmm_core.errors import SettingsError
-from skelmm_core.files import named, replacing
+from skelmm_core.files import named, replacing, try_place
 from skelmm_core.side_by_side import page
 from skelmm_core.side_by_side.compare import comparable
-from skelmm_core.side_by_side.load import Loaded, load, names_of
+from skelmm_core.side_by_side.load import Loaded, find, load, names_of
 
 DEFAULT = "comparison.html"
 
@@ -29,6 +29,9 @@ def report(
     if not runs:
         raise SettingsError("report takes one or more RUN: output folders of `skelmm run` or `skelmm train`, or stages in them; found none")
     path = named(Path(out) if str(out) else Path(runs[0]) / DEFAULT, "a report", ".html")
+    for run in runs:  # before any is scored
+        find(run)
+    try_place(path)
     loaded = []
     for run, name in zip(runs, names_of(runs), strict=True):
         loaded.append(load(run, name, device))

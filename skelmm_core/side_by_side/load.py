@@ -24,6 +24,7 @@ from skelmm_core.stages.contrast import Contrast
 from skelmm_core.stages.distill import Distillation
 
 ROLES = {"pretrain": "teacher, stage 1", "exchange": "teacher", "distill": "student"}  # what a stage gives, the last stage last
+READ = {"stage": str, "path": str, "preset": str, "smoke": bool, "settings": dict, "changes": dict, "written": str, "data": dict}
 ADVICE = "name a folder that `skelmm run` or `skelmm train` wrote, or one stage in it, stages/NAME"
 
 
@@ -125,7 +126,7 @@ def _settings_of_notebooks(run: Path) -> list[Any]:
 def _only_of_the_grid(run: Path) -> set[str]:
     """Names of the stages that finished cells of `skelmm ablate` or notebook 06 measured, and no other notebook of the run told of: the
     recipe's own stages are cells, too, and only the notebooks that made them say so."""
-    told = "".join(path.read_text() for path in run.glob("*/metrics.json") if path.parent.name != "06_ablations")
+    told = "".join(path.read_text(errors="replace") for path in run.glob("*/metrics.json") if path.parent.name != "06_ablations")
     return {name for path in run.glob("ablations/cell-*.json") if (name := _folder_of(path)) and name not in told}
 
 
@@ -164,12 +165,24 @@ def _manifest(folder: Path) -> dict[str, Any]:
         return {}
     try:
         told = json.loads(path.read_text())
-        if "stage" in told:  # all that is read of it
-            told["stage"], told["path"], told["preset"], told["smoke"], told["settings"], told["identity"], told["written"]
-            told["data"]["content"]
+        if "stage" in told:
+            _check({"changes": {}} | told)
         return told if told.get("stage") in (None, *ROLES) else {}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as problem:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as problem:
         raise DataError(f"'{path}' can't be read as the manifest of a run or stage ({problem!r}); {ADVICE}") from problem
+
+
+def _check(told: Mapping[str, Any]) -> None:
+    """Raises `KeyError` and `ValueError` for a stage's manifest that lacks something that is read of it, or has another kind of it."""
+    told["identity"]
+    for name, kind in READ.items():
+        if not isinstance(told[name], kind):
+            raise ValueError(f"'{name}' is not what a run writes")
+    if not isinstance(told["data"]["content"], str):
+        raise ValueError("'data.content' is not what a run writes")
+    unknown = told["changes"].keys() - settings.field_types(settings.STAGES.get(told["stage"], settings.Distill)).keys()
+    if unknown:
+        raise ValueError(f"the stage {told['stage']} knows no setting '{min(unknown)}'")
 
 
 def _epochs(folder: Path, stage: str, s: Any, saved: Mapping[str, Any] | None) -> int:
