@@ -80,7 +80,7 @@ def _far(found: dict[str, Any]) -> bool:
 
 
 def _named_alike(found: dict[str, Any]) -> bool:
-    return found["host"] == socket.gethostname() and found.get("space", _space()) == _space()
+    return (found["host"], found.get("space", _space())) == (socket.gethostname(), _space())
 
 
 def _said(content: bytes) -> dict[str, Any] | None:
