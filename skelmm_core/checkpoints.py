@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 import platform
 import sys
@@ -22,8 +23,9 @@ import skelmm_core
 from skelmm_core.errors import CheckpointError
 from skelmm_core.files import replacing
 
-FORMAT = 2
-BEFORE = 1  # a format whose files may lack a checksum
+FORMAT = 3
+LOOSE = 2  # a format whose files hold each tensor by itself
+BEFORE = 1  # one whose files may lack a checksum, too
 MARK = b"skelmm-sha256:"  # a file ends with this and the 32 bytes of the digest of all before it; zip readers look past it
 CHUNK = 1 << 22  # bytes hashed at a time
 
@@ -35,7 +37,7 @@ def versions() -> dict[str, str]:
 
 def save(path: Path, content: dict[str, Any], keep: bool = False) -> None:
     """Write tensors, numbers, strings and plain containers. keep: what was there becomes the file `before(path)`."""
-    content = {"format": FORMAT, "versions": versions(), **content}
+    content = {"format": FORMAT, "versions": versions(), **{name: _packed(value) for name, value in content.items()}}
     buffer = io.BytesIO()  # torch hides why a write failed; memory does not fail to be written
     torch.save(content, buffer)
     with replacing(path, CheckpointError) as file:
@@ -92,17 +94,45 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     try:
         sealed = _verify(path)
         content = torch.load(path, map_location=device, weights_only=True)
-        if not sealed and isinstance(content, dict) and content.get("format") == FORMAT:
-            raise ValueError("its end with the checksum is damaged")
+        if isinstance(content, dict) and content.get("format") in (FORMAT, LOOSE):
+            if not sealed:
+                raise ValueError("its end with the checksum is damaged")
+            content = {name: _unpacked(value) for name, value in content.items()}
     except Exception as error:  # a damaged file can make the reader fail in any way
         raise CheckpointError(
             f"{path} ({path.stat().st_size} bytes) can't be read as a checkpoint; is it torn or of another kind? ({error})"
         ) from error
-    if not isinstance(content, dict) or content.get("format") not in (FORMAT, BEFORE):
+    if not isinstance(content, dict) or content.get("format") not in (FORMAT, LOOSE, BEFORE):
         raise CheckpointError(
             f"{path} is not a skelmm checkpoint of format {FORMAT}; published weights are read by `skelmm_core.published.load`"
         )
     return content
+
+
+def _packed(value: Any) -> Any:
+    """A dict of tensors as few long ones, one per kind of number, with names and shapes beside; anything else as it is.
+
+    A model with its queues has thousands of tensors, and torch takes as long for one of them as for a long one: by far most of the time of
+    writing and reading a checkpoint.
+    """
+    if not (isinstance(value, dict) and value and all(isinstance(t, torch.Tensor) for t in value.values())):
+        return value
+    flat: dict[str, list[torch.Tensor]] = {}
+    for tensor in value.values():
+        flat.setdefault(str(tensor.dtype), []).append(tensor.detach().cpu().reshape(-1))
+    table = [(name, str(tensor.dtype), list(tensor.shape)) for name, tensor in value.items()]
+    return {"packed": {kind: torch.cat(parts) for kind, parts in flat.items()}, "table": table}
+
+
+def _unpacked(value: Any) -> Any:
+    """What `_packed` was given; each tensor has memory of its own."""
+    if not (isinstance(value, dict) and value.keys() == {"packed", "table"}):
+        return value
+    sizes: dict[str, list[int]] = {}
+    for _, kind, shape in value["table"]:
+        sizes.setdefault(kind, []).append(math.prod(shape))
+    parts = {kind: iter(flat.split(sizes[kind])) for kind, flat in value["packed"].items()}
+    return {name: next(parts[kind]).reshape(shape).clone() for name, kind, shape in value["table"]}
 
 
 def _verify(path: Path) -> bool:

@@ -161,7 +161,7 @@ def test_train_evaluate_and_export_agree(tmp_path, motion, capsys):
     assert "found" in call(capsys, "train", "pretrain", *where)
     call(capsys, "export", "pretrain", tmp_path / "teacher.safetensors", *where)
     branches, about = export.load(tmp_path / "teacher.safetensors")
-    saved = torch.load(folder / "last.pt", weights_only=True)["model"]
+    saved = checkpoints.load(folder / "last.pt")["model"]
     for name, tensor in branches.state_dict().items():
         assert torch.equal(tensor, saved[f"query.{name}"]), name
     assert about["role"] == "teacher" and about["settings"]["modalities"] == "joint,bone"
@@ -330,7 +330,7 @@ def test_a_checkpoint_of_another_skeleton(tmp_path, motion, capsys):
     assert "8 clips train, 8 test" in shown
     # A stage's folder that holds weights for other joints.
     folder = Path(call(capsys, "train", "pretrain", *where).splitlines()[-1])
-    state = torch.load(folder / "last.pt", weights_only=True)
+    state = checkpoints.load(folder / "last.pt")
     state["model"]["query.joint.adjacency"] = torch.zeros(3, 20, 20)
     checkpoints.save(folder / "last.pt", state)
     assert "another skeleton" in refused(capsys, "train", "pretrain", *where)

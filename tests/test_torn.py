@@ -130,6 +130,31 @@ def test_a_torn_kept_checkpoint_of_a_stage_that_is_asked_for_up_to_it_is_made_ag
     assert "set aside as" in capsys.readouterr().err
 
 
+def test_tensors_come_back_as_they_were_from_files_of_any_format(tmp_path, monkeypatch):
+    rng = torch.Generator().manual_seed(0)
+    model = {
+        "weight": torch.randn(3, 4, 2, generator=rng).to(memory_format=torch.contiguous_format).transpose(0, 2),  # not contiguous
+        "steps": torch.tensor(7), "none": torch.empty(0, 5), "mask": torch.rand(9, generator=rng) > 0.5,
+        "half": torch.randn(5, generator=rng).bfloat16(), "nan": torch.tensor([float("nan"), -0.0]), "more": torch.arange(6).reshape(2, 3),
+    }  # fmt: skip
+    content = {"model": model, "momentum": {}, "rows": [{"epoch": 1}], "mixed": {"x": torch.ones(2), "y": 3}, "steps": None}
+
+    def table(saved: dict) -> list:
+        return [(name, str(t.dtype), tuple(t.shape), verify.digest(t)) for name, t in saved["model"].items()]
+
+    for format in (checkpoints.FORMAT, checkpoints.LOOSE, checkpoints.BEFORE):
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints, "FORMAT", format)
+            if format != 3:
+                patch.setattr(checkpoints, "_packed", lambda value: value)  # as it was written then
+            checkpoints.save(tmp_path / "a.pt", content)
+        found = checkpoints.load(tmp_path / "a.pt")
+        assert found["format"] == format and table(found) == table(content)
+        assert found["momentum"] == {} and found["rows"] == [{"epoch": 1}] and found["mixed"]["y"] == 3 and found["steps"] is None
+        found["model"]["more"] += 1  # nothing else has a part in this memory
+        assert {row[0] for row in set(table(found)) ^ set(table(content))} == {"more"}
+
+
 def test_any_changed_byte_is_seen_and_files_without_a_checksum_are_read(tmp_path, monkeypatch):
     path = tmp_path / "a.pt"
     content = {"x": torch.randn(300, generator=torch.Generator().manual_seed(0)), "rows": [{"epoch": 1, "loss": 0.5}]}
