@@ -335,6 +335,20 @@ def test_onnx_files_that_are_broken_or_of_others_are_refused(file, settings_of_f
         onnx_file.load(tmp_path / "damaged.onnx")
 
 
+def test_names_that_were_changed_in_a_file_are_told(file, tmp_path):
+    import onnx
+
+    path, model = tmp_path / "a.onnx", onnx.load(file)
+    (names,) = [entry for entry in model.metadata_props if entry.key == "classes"]
+    names.value = names.value.replace("a", "x")
+    onnx.save(model, path)
+    with pytest.raises(CheckpointError, match="a.onnx' is not as it was written"):
+        onnx_file.load(path)
+    model.metadata_props.remove(next(entry for entry in model.metadata_props if entry.key == "checksum"))
+    onnx.save(model, path)
+    assert onnx_file.load(path)[1]["classes"] == list("xbcde"), "from before there were checksums"
+
+
 def test_without_the_libraries_the_extra_is_named(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     for call in (lambda: onnx_file.load(tmp_path / "a.onnx"), lambda: onnx_file.save(tmp_path / "a.onnx", Branches(), None, "teacher")):

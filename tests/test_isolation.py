@@ -77,7 +77,7 @@ for ask in (
 
 def test_a_run_needs_no_network_and_is_verified(guarded, tmp_path):
     """`skelmm run`, then `skelmm verify` of it, both with all other machines out of reach; the manifest's ids are where they should be."""
-    out, chosen = tmp_path / "run", [] if LONG else ["--notebooks", "00,02", "-p", "modalities=joint,bone"]
+    out, chosen = tmp_path / "run", [] if LONG else ["--notebooks", "02", "-p", "modalities=joint,bone"]
     command = [sys.executable, "-m", "skelmm_core"]
     done = subprocess.run([*command, "run", "--smoke", "--device", "cpu", "--out", str(out), *chosen], env=guarded, capture_output=True,
                           text=True, timeout=600)  # fmt: skip

@@ -117,7 +117,7 @@ def test_training_code_is_what_training_runs_and_not_its_comments(tmp_path, monk
 def test_an_interrupted_stage_ends_as_one_that_was_not(tmp_path, stage):
     """With dropout, a teacher in train mode and momentum, so that all that a checkpoint must hold has a part in it."""
     sizes = dict(smoke=True, epochs=6, student_epochs=4, modalities="joint,bone", students="joint", frames=8, dropout=0.3)
-    sizes["teacher_mode"] = "train"
+    sizes |= dict(teacher_mode="train", hidden=4, features=16, embedding=8)
 
     def run(folder: Path, on_epoch=None) -> dict[str, torch.Tensor]:
         exp = Experiment("sample", folder, **sizes)
