@@ -22,6 +22,7 @@ from skelmm_core.errors import BusyError, DataError, SettingsError, SkelmmError
 
 STALE = 3600  # seconds
 NOTHING = "nothing half written was left behind"
+FOREIGN = "is there already and is not a file that this command writes; name another file, or delete it first"
 _ADVICE = {
     errno.ENOSPC: "free some space or choose another disk",
     errno.EDQUOT: "free some of your quota or choose another disk",
@@ -126,7 +127,7 @@ def refuse_foreign(path: str | Path, format: str, error: type[SkelmmError] = Dat
     path = Path(path)
     refuse_folder(path, error)
     if path.exists() and header_format(path) != format:
-        raise error(f"'{path}' is there already and is not a file that this command writes; name another file, or delete it first")
+        raise error(f"'{path}' {FOREIGN}")
 
 
 def refuse_folder(path: Path, error: type[SkelmmError] = DataError) -> None:
@@ -135,16 +136,19 @@ def refuse_folder(path: Path, error: type[SkelmmError] = DataError) -> None:
         raise error(f"can't write '{path}': {_ADVICE[errno.EISDIR]}")
 
 
-def try_place(path: str | Path, error: type[SkelmmError] = DataError) -> None:
-    """Raise `error`, before long work, where `replacing` could not make a file at `path`; folders that it lies in are made, as there."""
+def try_place(path: str | Path, begins: bytes, error: type[SkelmmError] = DataError) -> None:
+    """Raise `error`, before long work, where `replacing` could not make a file at `path`, and for a file there that does not begin as those
+    of this kind do: nobody's data are written over by mistake. Folders that it lies in are made."""
     path = Path(path)
     refuse_folder(path, error)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(prefix=f".{path.name}.", suffix=".part", dir=path.parent):
-            pass
+            other = path.exists() and not (path.is_file() and path.read_bytes().startswith(begins))
     except OSError as problem:
         raise unwritten(path, problem, error, kept="nothing was computed") from problem
+    if other:
+        raise error(f"'{path}' {FOREIGN}")
 
 
 def header_format(path: Path) -> str | None:

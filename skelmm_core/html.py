@@ -37,11 +37,13 @@ summary { cursor: pointer }
 """
 
 
+HEAD = '<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>'
+
+
 def page(title: str, parts: Iterable[str]) -> str:
     """A whole page; `title` is text, `parts` are HTML."""
     return "\n".join([
-        "<!doctype html>",
-        f'<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>',
+        f"{HEAD}{escape(title)}</title>",
         f"<style>{STYLE}</style></head><body>",
         f"<h1>{escape(title)}</h1>",
         *parts,

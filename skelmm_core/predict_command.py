@@ -17,7 +17,7 @@ from skelmm_core import clips as files
 from skelmm_core import predicting, protocols, sources, streaming
 from skelmm_core.clipfile import FORMAT
 from skelmm_core.clips import Clips
-from skelmm_core.errors import DataError, SettingsError, nearest
+from skelmm_core.errors import SettingsError, nearest
 from skelmm_core.files import header_format, replacing, try_place
 from skelmm_core.predicting import Model
 from skelmm_core.recordings import too_large
@@ -44,8 +44,7 @@ def predict(model: Path, clips: Path, out: str = "", top: int = 3, part: str = "
     if hop and not stream:
         raise SettingsError("--hop is the step of a stream: give its window, too, as in --stream 60 --hop 10")
     if out:
-        _refuse_foreign(out)
-        try_place(out)
+        try_place(out, ",".join(FIRST).encode())
     loaded = predicting.load(model)
     top = min(top, len(loaded.classes))
     with opened(clips, format) as data:
@@ -128,12 +127,6 @@ def _notes(model: Model, clips: Clips, rows: Sequence[int]) -> list[str]:
     if facts.get("generated"):
         found.append("the model was trained on generated motion, which nobody performed")
     return found
-
-
-def _refuse_foreign(out: str) -> None:
-    path = Path(out)
-    if path.exists() and not (path.is_file() and path.read_bytes().startswith(",".join(FIRST).encode())):
-        raise DataError(f"'{out}' is there already and is not a table that this command writes; name another file, or delete it first")
 
 
 def _cell(name: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -250,6 +251,7 @@ def _export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> N
     with model_card.aside(file):
         if as_onnx:
             examples = _examples(exp, branches)
+            print(f"making an ONNX graph of {len(branches)} encoders: some 10 s for each, or more", file=sys.stderr, flush=True)
             difference = onnx_file.save(file, branches, s, role, examples=examples, **shared)
             verified = f"onnxruntime differs by at most {difference:.0e} of the largest value on random numbers and {len(examples)} clips"
         else:

@@ -337,6 +337,10 @@ def test_a_table_that_can_not_be_written_is_told_before_anything_is_trained(caps
     with pytest.raises(SystemExit):
         call(capsys, "ablate", "--data", motion, "--out", tmp_path, "--smoke", "--csv", motion / "table.csv")
     assert "nothing was computed" in capsys.readouterr().err and not (tmp_path / "stages").exists()
+    (tmp_path / "mine.csv").write_text("name,age\n")
+    with pytest.raises(SystemExit):
+        call(capsys, "ablate", "--data", motion, "--out", tmp_path, "--smoke", "--csv", tmp_path / "mine.csv")
+    assert "not a file that this command writes" in capsys.readouterr().err and (tmp_path / "mine.csv").read_text() == "name,age\n"
 
 
 def test_dry_run_lists_and_computes_nothing(capsys, motion, tmp_path):

@@ -228,7 +228,7 @@ def test_what_can_not_be_predicted_is_told(models, motion, capsys, tmp_path):
     assert "was damaged or edited" in refused(capsys, "predict", name, tmp_path / "damaged.clips")
     assert "was damaged or edited" in refused(capsys, "predict", name, tmp_path / "damaged.clips", "--stream", 20)
     (tmp_path / "mine.csv").write_text("name,age\n")
-    assert "is not a table that this command writes" in refused(capsys, "predict", name, motion.path, "--out", tmp_path / "mine.csv")
+    assert "is not a file that this command writes" in refused(capsys, "predict", name, motion.path, "--out", tmp_path / "mine.csv")
     assert (tmp_path / "mine.csv").read_text() == "name,age\n"
     assert "can't be the name of a file: File name too long" in refused(capsys, "predict", name, tmp_path / f"{'x' * 300}.clips")
 

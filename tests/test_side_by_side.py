@@ -170,7 +170,10 @@ def test_a_page_that_can_not_be_written_is_told_before_any_run_is_scored(runs, t
     said: list[str] = []
     with pytest.raises(DataError, match="nothing was computed; a part of that path is a file"):
         command.report([runs[0] / "first"], tmp_path / "file" / "page.html", say=said.append)
-    assert not said
+    (tmp_path / "mine.html").write_text("<!doctype html>\n<p>my diary")
+    with pytest.raises(DataError, match="mine.html' is there already and is not a file that this command writes"):
+        command.report([runs[0] / "first"], tmp_path / "mine.html", say=said.append)
+    assert not said and "diary" in (tmp_path / "mine.html").read_text()
 
 
 def test_what_is_no_run_says_so(tmp_path, capsys):

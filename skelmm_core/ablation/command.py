@@ -27,7 +27,7 @@ def ablate(
     base.check("distill")
     file = Path(to) if to else base.out / "ablations.csv"
     if not dry_run:
-        try_place(file)
+        try_place(file, ",".join(table.COLUMNS[:3]).encode())
     rows = grid.named(grid.entries(base.settings, groups or grid.GROUPS, short), wanted)
     chosen = cells.cells(base, rows, numbers(seeds))
     whole = len(chosen)

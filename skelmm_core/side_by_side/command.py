@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from skelmm_core import html
 from skelmm_core.errors import SettingsError
 from skelmm_core.files import named, replacing, try_place
 from skelmm_core.side_by_side import page
@@ -31,7 +32,7 @@ def report(
     path = named(Path(out) if str(out) else Path(runs[0]) / DEFAULT, "a report", ".html")
     for run in runs:  # before any is scored
         find(run)
-    try_place(path)
+    try_place(path, html.HEAD.encode())
     loaded = []
     for run, name in zip(runs, names_of(runs), strict=True):
         loaded.append(load(run, name, device))
