@@ -37,7 +37,8 @@ def versions() -> dict[str, str]:
 
 def save(path: Path, content: dict[str, Any], keep: bool = False) -> None:
     """Write tensors, numbers, strings and plain containers. keep: what was there becomes the file `before(path)`."""
-    content = {"format": FORMAT, "versions": versions(), **{name: _packed(value) for name, value in content.items()}}
+    packed = {name: _packed(value) for name, value in content.items()}
+    content = {"versions": versions(), **packed, "format": FORMAT}  # whatever format they were read from
     buffer = io.BytesIO()  # torch hides why a write failed; memory does not fail to be written
     torch.save(content, buffer)
     with replacing(path, CheckpointError) as file:

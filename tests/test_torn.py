@@ -151,6 +151,9 @@ def test_tensors_come_back_as_they_were_from_files_of_any_format(tmp_path, monke
         found = checkpoints.load(tmp_path / "a.pt")
         assert found["format"] == format and table(found) == table(content)
         assert found["momentum"] == {} and found["rows"] == [{"epoch": 1}] and found["mixed"]["y"] == 3 and found["steps"] is None
+        checkpoints.save(tmp_path / "again.pt", found)  # as a stage does for a kept checkpoint that has gone
+        again = checkpoints.load(tmp_path / "again.pt")
+        assert again["format"] == checkpoints.FORMAT and table(again) == table(content) and again["versions"] == found["versions"]
         found["model"]["more"] += 1  # nothing else has a part in this memory
         assert {row[0] for row in set(table(found)) ^ set(table(content))} == {"more"}
 
