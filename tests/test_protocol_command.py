@@ -13,7 +13,7 @@ import pytest
 import torch
 from command_line import call, refused
 
-from skelmm_core import cli, clips, comparison, manifest, skeletons
+from skelmm_core import checkpoints, cli, clips, comparison, manifest, skeletons, verify
 from skelmm_core.comparison import parts, subjects, table
 from skelmm_core.errors import SettingsError
 from skelmm_core.evaluation import linear, recipes, retrieval, transfer
@@ -155,7 +155,7 @@ def test_another_weight_setting_recipe_or_code_is_another_part(folder, tmp_path,
     assert total <= 6, "a torn part is computed again, and is no error"
 
 
-def test_the_supervised_reference_is_trained_once_and_is_its_own_finetuned_row(folder, tmp_path, monkeypatch):
+def test_the_supervised_reference_is_trained_once_and_is_its_own_finetuned_row(folder, tmp_path, monkeypatch, capsys):
     exp = Experiment(folder / "ntu.clips", tmp_path, "quick", "cpu", True, modalities="joint,bone")
     recipe, calls, real = recipes.resolve(["finetune"], smoke=True)["finetune"], [], subjects.finetuning.finetune
 
@@ -171,6 +171,12 @@ def test_the_supervised_reference_is_trained_once_and_is_its_own_finetuned_row(f
         calls[0][0]["bone"].blocks[0].graph.conv.weight, exp.untrained()["bone"].blocks[0].graph.conv.weight
     )
     assert len(calls[0][1]) == len(exp.split.train)
+    (file,) = tmp_path.glob("supervised-*.pt")
+    whole = {name: verify.digest(t) for name, t in checkpoints.load(file)["model"].items()}
+    file.write_bytes(file.read_bytes()[:1000])
+    tuned = subjects.Supervised(exp, ("joint", "bone"), recipe, tmp_path).tuned
+    assert len(calls) == 2 and len(tuned.losses) > 0 and "set aside as" in capsys.readouterr().err, "a torn one is trained again"
+    assert {name: verify.digest(t) for name, t in checkpoints.load(file)["model"].items()} == whole
 
 
 # Transfer

@@ -125,8 +125,7 @@ class Supervised:
     @cached_property
     def tuned(self) -> finetuning.Finetuned:
         branches = self.exp.untrained(self.streams)
-        if self.file.exists():
-            kept = checkpoints.load(self.file)
+        if kept := checkpoints.taken(self.file):
             checkpoints.load_weights(branches, kept["model"], str(self.file))
             return finetuning.Finetuned(branches.eval(), kept["weight"], kept["bias"], kept["losses"])
         tuned = fit(self.exp, branches, self.recipe, None, f"supervised, seed {self.exp.settings.seed}")
