@@ -19,9 +19,10 @@ import pytest
 import torch
 from pages import Page
 
-from skelmm_core import html, notebook, settings
+from skelmm_core import batches, html, modalities, notebook, settings
 from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.parameters import of_notebook
+from skelmm_core.skeletons import NTU25
 
 ROOT = Path(__file__).resolve().parents[1]
 NAMES = ("01_modality_visualization", "02_single_modality_pretraining", "03_ikem", "04_distillation", "05_tsne_probing", "06_ablations")
@@ -364,6 +365,24 @@ def test_04_says_where_the_student_lies(student, words):
     names = dict(zip(("teacher_scores", "student_scores", "alone_scores", "floor"), scores, strict=True))
     exec(cell, names | {"raw": scores[3], "notebook": notebook, "session": SimpleNamespace(say=said.append, clips=1000)})
     assert words in said[0].partition("\n")[0]
+
+
+def test_01_measures_a_clip_in_which_nothing_moves():
+    (cell,) = (c.source for c in committed(NAMES[0]).cells if "Halved speed" in c.source)
+    still = SimpleNamespace(joints=np.random.default_rng(0).normal(size=(1, 1, 25, 3)))  # a clip of one frame
+    names = {"recording": still, "clips": SimpleNamespace(skeleton=NTU25), "s": SimpleNamespace(frames=16), "axes": 3}
+    said = []
+    names |= {"np": np, "torch": torch, "batches": batches, "modalities": modalities}
+    exec(cell, names | {"session": SimpleNamespace(say=said.append)})
+    assert "**0.00** on the true timeline" in said[0]
+
+
+def test_05_refuses_test_clips_of_one_class():
+    (cell,) = (c.source for c in committed(NAMES[4]).cells if "performances = " in c.source)
+    check = cell[cell.index('if "class" not in columns') : cell.index("performances = ")]
+    exec(check, {"columns": {"class": 0}})
+    with pytest.raises(DataError, match="all 4 test clips are of one class"):
+        exec(check, {"columns": {"subject": 0}, "chosen": range(4), "DataError": DataError})
 
 
 def test_05_names_whose_neighbours_play():

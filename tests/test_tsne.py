@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from feature_data import blobs, rng
+from sklearn.manifold import trustworthiness
 from sklearn.neighbors import KNeighborsClassifier
 
 from skelmm_core.errors import DataError
@@ -31,6 +32,16 @@ def test_map_of_few_clips_and_what_it_refuses():
         tsne.tsne_map(torch.ones(20, 4))
     with pytest.raises(DataError, match="finite"):
         tsne.tsne_map(torch.full((20, 4), torch.nan))
+
+
+def test_maps_of_few_clips_are_trusted_by_fewer_neighbours():
+    places = np.random.default_rng(0).normal(size=(40, 2))
+    for count in (tsne.SMALLEST, 10, 11, 40):
+        place = places[:count] / np.linalg.norm(places[:count], axis=1, keepdims=True)
+        assert tsne.trust(torch.from_numpy(place), place) == 1
+        assert tsne.trust(torch.from_numpy(place), place[::-1]) < 1
+    expected = trustworthiness(places[:, ::-1], places[::-1], n_neighbors=5, metric="cosine")
+    assert tsne.trust(torch.from_numpy(places[:, ::-1].copy()), places[::-1]) == expected
 
 
 def test_label_scores_tell_what_features_hold():

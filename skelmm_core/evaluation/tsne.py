@@ -61,6 +61,15 @@ def pca_map(features: Tensor, axes: int = 2) -> np.ndarray:
     return np.asarray(PCA(axes, svd_solver="full").fit_transform(_directions(features)))
 
 
+def trust(features: Tensor, place: np.ndarray, count: int = 5) -> float:
+    """Trustworthiness of a map (N, 2) of features (N, F): 1 where the `count` nearest points of each are nearest by cosine, too (Venna and
+    Kaski 2001, scikit-learn); of fewer points where N is too small for so many."""
+    from sklearn.manifold import trustworthiness
+
+    near = min(count, (len(place) - 1) // 2)
+    return float(trustworthiness(features.cpu().numpy(), place, n_neighbors=near, metric="cosine"))
+
+
 def _directions(features: Tensor) -> np.ndarray:
     """Unit features (N, F) in float64; raises `DataError` for what no map can show."""
     count = len(features)
