@@ -130,6 +130,16 @@ def test_a_torn_kept_checkpoint_of_a_stage_that_is_asked_for_up_to_it_is_made_ag
     assert "set aside as" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("how", ["cut short", "gone"])
+def test_a_stage_whose_last_checkpoint_is_torn_is_found_up_to_the_one_before(motion, tmp_path, how):
+    exp = Experiment(motion, tmp_path, **TINY)
+    exp.pretrain(until=2)
+    exp.pretrain()
+    (last,) = (tmp_path / "stages").glob("pretrain-*/last.pt")
+    torn(last, how)
+    assert exp.again().pretrain(until=2).found
+
+
 def test_tensors_come_back_as_they_were_from_files_of_any_format(tmp_path, monkeypatch):
     rng = torch.Generator().manual_seed(0)
     model = {

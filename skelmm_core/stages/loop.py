@@ -294,10 +294,10 @@ class Loop:
         self._torn = self._torn and not last
 
     def _keep_again(self, epoch: int) -> None:
-        """Write a kept checkpoint that has gone or is torn, where `last.pt` is of the same moment."""
-        path, last = self.folder / f"epoch-{epoch:04d}.pt", self.folder / "last.pt"
-        if epoch in self.keep and last.exists():
-            saved = checkpoints.load(last)
+        """Write a kept checkpoint that has gone or is torn, where the newest checkpoint is of the same moment."""
+        path = self.folder / f"epoch-{epoch:04d}.pt"
+        if epoch in self.keep and (found := checkpoints.newest(self.folder / "last.pt")):
+            saved = found[1]
             if saved["epoch"] == epoch and saved.get("steps") is None and checkpoints.taken(path) is None:
                 checkpoints.save(path, saved)
 
