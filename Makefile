@@ -4,8 +4,7 @@ VENV ?= .venv
 OUT ?= outputs/run
 ARGS ?=
 BIN := $(VENV)/bin
-# Modules are compiled when they are first imported, which most never are.
-INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq --no-compile -c constraints.txt
+INSTALL := $(BIN)/python -m pip install --disable-pip-version-check -qq -c constraints.txt
 
 .PHONY: mutants run test smoke formats lab browser faults check audit coverage soak cluster
 
