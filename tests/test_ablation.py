@@ -264,6 +264,17 @@ def test_shards_are_all_of_it_in_pieces_of_about_equal_weight(count):
     assert max(sum(weights[c] for c in part) for part in parts) < sum(weights) / count + 1.01
 
 
+def test_a_shard_stays_the_same_while_its_cells_are_finished(capsys, motion, base, done, tmp_path):
+    """Where it is given again after a stop, or when all is done, it must not begin with what another machine has to do."""
+    rows = [w for name in ("none, 3", "ekem+ikem, 6") for w in ("--row", name)]
+    common = ["exchange", "--data", motion, "--smoke", "--dry-run", "--device", "cpu", "--seeds", "0,1,2", *rows]
+    common += [w for k, v in TINY.items() for w in ("-p", f"{k}={v}")]
+    for shard in ("1/2", "2/2"):
+        texts = [call(capsys, "ablate", *common, "--shard", shard, "--out", out) for out in (tmp_path, base.out)]  # nothing done, two seeds
+        before, after = (re.findall(r"^  (seed \d  .*?)  ", text, re.M) for text in texts)
+        assert before == after and len(before) == 3 and "  there" not in texts[0] and "  there" in texts[1]
+
+
 def test_work_counts_a_shared_stage_once_and_what_is_there_not(base, done):
     fresh = base.again(lr=0.03)
     chosen = cells.cells(fresh, picked("exchange: ekem+ikem, 6", "modalities: with exchange", "distillation: cosine"), (0,))

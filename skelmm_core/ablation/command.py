@@ -34,7 +34,7 @@ def ablate(
     weights = expected.work(chosen)
     if shard:
         part, parts = parse_shard(shard)
-        mine = {id(c) for c in cells.shard(chosen, part, parts, [w + 1e-9 for w in weights])}
+        mine = {id(c) for c in cells.shard(chosen, part, parts, [w + 1e-9 for w in expected.work(chosen, anew=True)])}
         weights = [w for c, w in zip(chosen, weights, strict=True) if id(c) in mine]
         chosen = [c for c in chosen if id(c) in mine]
     missing = {c.file for c in chosen if c.figures is None}

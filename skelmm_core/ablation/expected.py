@@ -13,8 +13,9 @@ PASSES = 3.0  # forward, and about twice that for backward
 TRIAL = 16  # clips
 
 
-def work(chosen: Iterable[Cell]) -> list[float]:
-    """GFLOP of convolutions and products of each cell, in the order given; a stage counts where it is first needed."""
+def work(chosen: Iterable[Cell], anew: bool = False) -> list[float]:
+    """GFLOP of convolutions and products of each cell, in the order given; a stage counts where it is first needed. What is there is no
+    work; anew: as if nothing were there, which is the same on every machine and at any time."""
     chosen = list(chosen)
     if not chosen:
         return []
@@ -24,7 +25,7 @@ def work(chosen: Iterable[Cell]) -> list[float]:
     found = []
     for cell in chosen:
         passes = 0.0
-        if not cell.figures and str(cell.file) not in seen:
+        if (anew or not cell.figures) and str(cell.file) not in seen:
             passes = len(_streams(cell)) * float(len(cell.exp.train) + len(cell.exp.test))
             s = settings.narrow(cell.exp.settings, "exchange", **cell.call)
             per = [
@@ -32,7 +33,7 @@ def work(chosen: Iterable[Cell]) -> list[float]:
                 len(s.names) * (PASSES + 1) * (s.epochs - s.exchange_epoch),
                 (len(s.names) + PASSES * len(_streams(cell))) * cell.exp.settings.student_epochs,
             ]
-            kept = (cell.exp.pretrain_folder() / f"epoch-{s.exchange_epoch:04d}.pt").exists()
+            kept = not anew and (cell.exp.pretrain_folder() / f"epoch-{s.exchange_epoch:04d}.pt").exists()
             for number, (name, _) in enumerate(cell.stages):
                 if name not in seen and not (number == 0 and kept):
                     passes += per[number] * len(cell.exp.train)
