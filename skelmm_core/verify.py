@@ -149,9 +149,9 @@ def _stage(path: Path, told: Mapping[str, Any], keep: bool, say: Say) -> Verdict
     with _beside(path, keep, say) as (folder, stays):
         exp = Experiment(data, folder, preset, device, smoke, **given)
         trained = exp.pretrain(until=before["epoch"]) if stage == "pretrain" else getattr(exp, stage)(**changes)
-        if trained.folder.name != path.name:
-            raise SettingsError(f"'{path}' does not hold what its manifest says: that would be '{trained.folder.name}'")
         now = checkpoints.load(trained.folder / "last.pt")
+        if now["identity"] != before.get("identity"):
+            raise SettingsError(f"'{path}' does not hold what its manifest says: that would be '{trained.folder.name}'")
         first, second = ({"rows": untimed(c["rows"]), "epoch": c["epoch"], **digests(c)} for c in (before, now))
         differences = tuple(differing(first, second))
         stays(bool(differences))

@@ -13,7 +13,7 @@ import pytest
 from toy_stage import TINY, heard, joints, motion  # noqa: F401 - fixtures
 
 from skelmm_core import checkpoints, cli, clips, manifest, pipeline, verify
-from skelmm_core.errors import CheckpointError, DataError
+from skelmm_core.errors import CheckpointError, DataError, SettingsError
 from skelmm_core.experiment import Experiment
 from skelmm_core.sources import sample
 from skelmm_core.stages.loop import Loop
@@ -43,6 +43,17 @@ def test_verify_repeats_a_stage(trained, stage, capsys):
     cli.main(["verify", str(folder), "--keep"])
     (kept,) = folder.parent.glob("*.verify-*")
     shutil.rmtree(kept)
+
+
+def test_a_copy_by_another_name_is_repeated_and_one_of_other_settings_refused(trained, tmp_path):
+    (folder,) = trained.glob("pretrain-*")
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    assert verify.verify(copy).differences == ()
+    told = json.loads((copy / "manifest.json").read_text())
+    told["settings"]["lr"] *= 2
+    (copy / "manifest.json").write_text(json.dumps(told))
+    with pytest.raises(SettingsError, match="does not hold what its manifest says: that would be 'pretrain-"):
+        verify.verify(copy)
 
 
 def test_verify_names_what_differs(trained, tmp_path, capsys):
