@@ -21,7 +21,7 @@ from tqdm import tqdm
 from tyro.conf import Positional, arg
 
 from skelmm_core.errors import DataError, SettingsError, nearest
-from skelmm_core.files import alone, replacing
+from skelmm_core.files import alone, read_json, replacing
 
 BASE = "https://download.openmmlab.com/mmaction/pyskl/data/nturgbd"
 TRIES, PAUSE = 5, 2.0  # times that a broken connection is taken up again in one call; seconds before the second, doubled every time
@@ -227,8 +227,4 @@ def _room(url: str, folder: Path, wanted: int) -> None:
 
 
 def _state(part: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(_notes(part).read_text())
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
-        return {}
+    return read_json(_notes(part)) or {}

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
@@ -149,6 +149,15 @@ def try_place(path: str | Path, begins: bytes, error: type[SkelmmError] = DataEr
         raise unwritten(path, problem, error, kept="nothing was computed") from problem
     if other:
         raise error(f"'{path}' {FOREIGN}")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object that a small JSON file of ours holds; None where there is none, or none that can be read."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def header_format(path: Path) -> str | None:

@@ -7,7 +7,6 @@ notebook is there to be read.
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import os
 import sys
@@ -22,7 +21,7 @@ from typing import Any, NamedTuple
 
 from skelmm_core import manifest, parameters, skeletons
 from skelmm_core.errors import NotebookError, SettingsError, nearest
-from skelmm_core.files import alone
+from skelmm_core.files import alone, read_json
 from skelmm_core.stopping import Stopping
 from skelmm_core.worker import execute
 
@@ -196,7 +195,7 @@ class _Run:
     def __init__(self, out: Path, facts: dict[str, Any], say: Say):
         self.out, self.facts, self.say = out, facts, say
         there = manifest.there_or_set_aside(out / manifest.NAME)
-        before = json.loads((out / manifest.NAME).read_text()).get("notebooks") if there else {}
+        before = (read_json(out / manifest.NAME) or {}).get("notebooks") if there else {}
         entries = before.items() if isinstance(before, dict) else ()
         self.notebooks: dict[str, dict[str, Any]] = {name: entry for name, entry in entries if isinstance(entry, dict)}
         self.began = now()
@@ -211,11 +210,7 @@ class _Run:
         )
 
     def metrics(self, name: str) -> dict[str, Any] | None:
-        try:
-            metrics = json.loads((self.out / name / "metrics.json").read_text())
-        except (OSError, ValueError, RecursionError):
-            return None
-        return metrics if isinstance(metrics, dict) else None
+        return read_json(self.out / name / "metrics.json")
 
     def result(self, name: str, found: bool) -> Result:
         metrics = self.metrics(name) or {}

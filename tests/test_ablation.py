@@ -175,8 +175,13 @@ def test_stages_are_trained_once_and_what_is_there_is_not_computed_again(base, d
 def test_a_torn_cell_is_computed_anew(base, done):
     cell = next(c for c in done[0] if c.entry.stage == "untrained")
     kept = cell.figures
-    cell.file.write_text(cell.file.read_text()[:100])
-    assert cell.figures is None and cells.run([cell]) == 1
+    whole = cell.file.read_text()
+    lacks = json.dumps({k: v for k, v in kept.items() if k != "linear"})
+    other = json.dumps(kept | {"subsets": None})
+    for damaged in (lacks, other, "[" * 100_000, whole[:100]):
+        cell.file.write_text(damaged)
+        assert cell.figures is None
+    assert cells.run([cell]) == 1
     changing = {"seconds", "milliseconds", "process", "git", "date"}
     assert {k: v for k, v in cell.figures.items() if k not in changing} == {k: v for k, v in kept.items() if k not in changing}
 

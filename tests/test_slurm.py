@@ -15,8 +15,9 @@ import pytest
 
 from skelmm_core import checkpoints
 from skelmm_core.experiment import Experiment
+from skelmm_core.files import read_json
 from skelmm_core.sweep import grid, jobs, slurm, worker
-from skelmm_core.sweep.folder import LOG, RESULT, SUBMITTED, read, write
+from skelmm_core.sweep.folder import LOG, RESULT, SUBMITTED, write
 
 ROOT = Path(__file__).parents[1]
 NODE = ROOT / "tests" / "slurm" / "node.sh"
@@ -87,7 +88,7 @@ def test_submitit_runs_a_sweep_on_this_machine_and_an_interrupted_job_goes_on(tm
     def and_interrupt(at):
         submit(at)
         if not interrupted and trains(out, first, 1):
-            process = psutil.Process(read(first.folder / "running.claim")["process"])
+            process = psutil.Process(read_json(first.folder / "running.claim")["process"])
             process.parent().send_signal(signal.SIGUSR2)  # of submitit, which gets this signal when its time is up
             interrupted.append(process.pid)
 
@@ -215,10 +216,12 @@ def test_a_sweep_goes_through_slurm_with_dependencies_and_is_queued_again_three_
     first = planned[0]
     running = sweep(path)
     until(lambda: trains(out, first, 1))
-    number = read(first.folder / SUBMITTED)["id"]
-    until(lambda: all(read(j.folder / SUBMITTED) for j in planned))
-    array = read(planned[1].folder / SUBMITTED)["id"].partition("_")[0]
-    assert [read(j.folder / SUBMITTED) for j in planned[1:]] == [{"id": f"{array}_{i}", "after": [number], "by": "slurm"} for i in range(2)]
+    number = read_json(first.folder / SUBMITTED)["id"]
+    until(lambda: all(read_json(j.folder / SUBMITTED) for j in planned))
+    array = read_json(planned[1].folder / SUBMITTED)["id"].partition("_")[0]
+    assert [read_json(j.folder / SUBMITTED) for j in planned[1:]] == [
+        {"id": f"{array}_{i}", "after": [number], "by": "slurm"} for i in range(2)
+    ]
     told = asked("scontrol", "show", "job", array)
     assert f"Dependency=afterok:{number}" in told and "JobState=PENDING" in told and "TimeLimit=00:30:00" in told
     assert jobs.states(planned, slurm.queue())[planned[1].name].word == "queued"

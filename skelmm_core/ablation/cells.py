@@ -30,10 +30,17 @@ from skelmm_core.errors import TrainingError
 from skelmm_core.evaluation import complexity
 from skelmm_core.evaluation.scores import Scores
 from skelmm_core.experiment import Experiment, Trained
-from skelmm_core.files import replacing
+from skelmm_core.files import read_json, replacing
 
 FOLDER = "ablations"
 FORMAT = 2  # 2: right of three and six modalities
+_NUMBER = (int, float)
+FIELDS: dict[str, type | tuple[type, ...]] = {  # that every cell's file has
+    "identity": dict, "stage": str, "seed": int, "folder": str, "by_other_code": bool, "training_seconds": _NUMBER, "processor": str,
+    "git": (dict, type(None)), "date": str, "seconds": _NUMBER, "process": str, "streams": list, "linear": _NUMBER, "linear_late": _NUMBER,
+    "linear_joint": _NUMBER, "knn": _NUMBER, "stream_linear": dict, "stream_knn": dict, "n": int, "classes": int, "chance": _NUMBER,
+    "parameters": int, "gflops": _NUMBER, "milliseconds": _NUMBER, "subsets": dict, "right": dict,
+}  # fmt: skip
 PAUSE = 2.0  # seconds between looks at what other processes are doing
 CALLED = frozenset(settings.field_types(settings.Exchange)) - frozenset(settings.field_types(settings.Pretrain)) | {"modalities"}
 
@@ -53,12 +60,10 @@ class Cell(NamedTuple):
 
     @property
     def figures(self) -> dict[str, Any] | None:
-        """What the file holds, or None."""
-        try:
-            found = json.loads(self.file.read_text())
-        except (OSError, ValueError):
-            return None
-        return found if isinstance(found, dict) and found.get("format") == FORMAT else None
+        """What the file holds; None where there is none, or one that can't be read, is of another format or lacks something."""
+        found = read_json(self.file) or {}
+        whole = found.get("format") == FORMAT and all(isinstance(found.get(name), kind) for name, kind in FIELDS.items())
+        return found if whole else None
 
     @property
     def stages(self) -> list[tuple[str, Callable[[], Any]]]:

@@ -20,7 +20,7 @@ from skelmm_core import summary
 from skelmm_core.audit import leaks, measurements, text
 from skelmm_core.audit.measurements import Measured
 from skelmm_core.clips import Clips, open_clips
-from skelmm_core.files import replacing
+from skelmm_core.files import read_json, replacing
 from skelmm_core.writing import WriteReport
 
 WORST = 20  # clips that a finding names
@@ -184,11 +184,8 @@ def keep(clips_path: str | Path, written: WriteReport | None = None) -> Audit:
 
 def kept(clips: Clips) -> dict[str, Any] | None:
     """What `keep` wrote of this very content, `Audit.to_dict`; None where there is none: only the preparation knows what it left out."""
-    try:
-        found = json.loads(report_path(clips.path, "json").read_bytes())
-        return found if found["content"] == clips.content else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    found = read_json(report_path(clips.path, "json")) or {}
+    return found if found.get("content") == clips.content else None
 
 
 def report_path(clips_path: str | Path, ending: str) -> Path:

@@ -19,7 +19,7 @@ from skelmm_core.comparison.subjects import AUGMENT, FIT, INPUT, READ, REFERENCE
 from skelmm_core.evaluation import recipes
 from skelmm_core.evaluation.linear import lighter
 from skelmm_core.evaluation.recipes import Recipe
-from skelmm_core.files import replacing
+from skelmm_core.files import read_json, replacing
 
 __all__ = ["REFERENCES", "Row", "Subject", "compare", "data", "weights_digest", "with_references"]
 PROBE = (
@@ -102,8 +102,6 @@ def _identity(subject: Subject, recipe: Recipe, part: str) -> dict[str, Any]:
 
 def _kept(file: Path, identity: dict[str, Any]) -> list[list[Any]] | None:
     """Figures of a part that was finished; None where there is none, or none that can be read."""
-    try:
-        kept = json.loads(file.read_text())
-        return kept["figures"] if kept["identity"] == identity else None
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    kept = read_json(file) or {}
+    figures = kept.get("figures")
+    return figures if kept.get("identity") == identity and isinstance(figures, list) else None

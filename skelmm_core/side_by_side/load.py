@@ -20,6 +20,7 @@ from skelmm_core.evaluation.calibration import Calibration, calibration
 from skelmm_core.evaluation.complexity import Complexity
 from skelmm_core.evaluation.scores import Scores
 from skelmm_core.experiment import Experiment
+from skelmm_core.files import read_json
 from skelmm_core.stages.contrast import Contrast
 from skelmm_core.stages.distill import Distillation
 
@@ -131,10 +132,7 @@ def _only_of_the_grid(run: Path) -> set[str]:
 
 
 def _folder_of(cell: Path) -> str:
-    try:
-        return str(json.loads(cell.read_text())["folder"])
-    except (OSError, ValueError, KeyError, TypeError):  # a torn one, which the grid computes anew
-        return ""
+    return str((read_json(cell) or {}).get("folder", ""))  # nothing of a torn one, which the grid computes anew
 
 
 def experiment(folder: Path, told: Mapping[str, Any], device: str = "auto") -> Experiment:

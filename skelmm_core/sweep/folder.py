@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from skelmm_core.files import replacing, unwritten
+from skelmm_core.files import read_json, replacing, unwritten
 
 FORMAT = 1  # of a result
 FIELDS: dict[str, tuple[type, ...]] = {  # that every result has
@@ -25,15 +25,6 @@ LOG = "log.txt"
 CLAIM = "running"  # of the process that is at it; see `claims`
 
 
-def read(path: Path) -> dict[str, Any] | None:
-    """What a small file holds; None for one that is not there or can't be read."""
-    try:
-        found = json.loads(path.read_text())
-        return found if isinstance(found, dict) else None
-    except (OSError, ValueError):
-        return None
-
-
 def write(path: Path, content: dict[str, Any]) -> None:
     with replacing(path) as file:
         file.write(json.dumps(content, indent=1).encode())
@@ -41,7 +32,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 def result_of(folder: Path) -> dict[str, Any] | None:
     """What a job came to; None for one that is not done, or whose result can't be read, is of another format or lacks something."""
-    found = read(folder / RESULT) or {}
+    found = read_json(folder / RESULT) or {}
     whole = found.get("format") == FORMAT and all(isinstance(found.get(name), kind) for name, kind in FIELDS.items())
     whole = whole and all(type(value) in (int, float) for value in found["metrics"].values())
     return found if whole else None
@@ -52,7 +43,7 @@ def failure_of(folder: Path) -> str | None:
     path = folder / FAILED
     if not path.exists():
         return None
-    found = read(path)
+    found = read_json(path)
     if found is None:
         return f"why is not known: {FAILED} can't be read"
     return (str(found.get("message", "")).strip().splitlines() or ["without a word"])[-1]

@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from skelmm_core import claims, manifest, settings, skeletons
 from skelmm_core.errors import SettingsError
 from skelmm_core.experiment import SAMPLE, Experiment, check_device
-from skelmm_core.sweep.folder import CLAIM, FORMAT, JOB, LOG, SUBMITTED, failure_of, read, result_of, write
+from skelmm_core.files import read_json
+from skelmm_core.sweep.folder import CLAIM, FORMAT, JOB, LOG, SUBMITTED, failure_of, result_of, write
 from skelmm_core.sweep.grid import Grid, label, resolved, twice
 
 FOLDER = "sweep"
@@ -166,7 +167,7 @@ def states(jobs: Iterable[Job], queue: Mapping[str, str] | None = None) -> dict[
 
 
 def _under_way(job: Job, queue: Mapping[str, str] | None) -> State:
-    claim, submitted = job.folder / f"{CLAIM}.claim", read(job.folder / SUBMITTED)
+    claim, submitted = job.folder / f"{CLAIM}.claim", read_json(job.folder / SUBMITTED)
     if submitted and queue is not None:
         at = queue.get(submitted["id"])
         if at:

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from skelmm_core import claims, manifest
+from skelmm_core.files import read_json
 from skelmm_core.stopping import Stopping
 from skelmm_core.sweep import worker
-from skelmm_core.sweep.folder import CLAIM, LOG, SUBMITTED, read, set_aside
+from skelmm_core.sweep.folder import CLAIM, LOG, SUBMITTED, set_aside
 from skelmm_core.sweep.jobs import Job, State, states
 
 PAUSE = 0.5  # seconds between looks
@@ -94,7 +95,7 @@ def _own(jobs: Sequence[Job], queue: Mapping[str, str] | None, say: Callable[[st
     """The jobs that Slurm does not have, nor one that they build on."""
     at, others = states(jobs, queue), set()
     for job in jobs:
-        number = (read(job.folder / SUBMITTED) or {}).get("id")
+        number = (read_json(job.folder / SUBMITTED) or {}).get("id")
         if at[job.name].word in ("queued", "running") and number in (queue or {}):
             others.add(job.name)
             say(f"left to Slurm, which has it as {at[job.name].note}: {job.title}")

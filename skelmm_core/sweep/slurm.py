@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from skelmm_core.errors import SettingsError
+from skelmm_core.files import read_json
 from skelmm_core.stopping import Stopping
-from skelmm_core.sweep.folder import CLAIM, SUBMITTED, read, set_aside, write
+from skelmm_core.sweep.folder import CLAIM, SUBMITTED, set_aside, write
 from skelmm_core.sweep.jobs import FOLDER, Job, State, states
 from skelmm_core.sweep.local import told
 from skelmm_core.sweep.task import WARNING, Task
@@ -123,7 +124,7 @@ class Engine:
             return self.numbers[name]
         if at[name].word not in ("queued", "running"):
             return None
-        return (read(self.folders[name] / SUBMITTED) or {}).get("id")
+        return (read_json(self.folders[name] / SUBMITTED) or {}).get("id")
 
     def _submit(self, at: Mapping[str, State]) -> None:
         """One array of all jobs that wait for the same one, those first that others wait for."""

@@ -19,7 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from skelmm_core.sweep.folder import CLAIM, FAILED, JOB, LOG, RESULT, failure_of, last_line, read, result_of, set_aside, write
+from skelmm_core.files import read_json
+from skelmm_core.sweep.folder import CLAIM, FAILED, JOB, LOG, RESULT, failure_of, last_line, result_of, set_aside, write
 
 PAUSE = 5.0  # seconds between looks at a stage that another process trains
 STOPPED = 75  # exit code: not finished, and to be started again
@@ -73,7 +74,7 @@ def main(folder: Path, parent: int) -> int:
             return 0
         try:
             set_aside(folder, lambda line: print(line, file=sys.stderr))
-            spec: dict[str, Any] = read(folder / JOB) or {}
+            spec: dict[str, Any] = read_json(folder / JOB) or {}
             found = _patiently({"train": _train, "measure": _measure, "notebooks": _notebooks}[spec["what"]], spec, folder)
             write(folder / RESULT, {**found, **_origin(spec), "seconds": time.monotonic() - began})
             return 0
