@@ -27,7 +27,7 @@ def ours(x: torch.Tensor, conv: TemporalConv, grad: torch.Tensor) -> list[torch.
     return [y.detach(), *torch.autograd.grad(y, (x, conv.weight, conv.bias), grad)]
 
 
-def clips(frames: int, bodies: int = 3, joints: int = 40, channels: int = temporal.LEAST, seed: int = 0) -> torch.Tensor:
+def clips(frames: int, bodies: int = 3, joints: int = 40, channels: int = 64, seed: int = 0) -> torch.Tensor:
     """(B, C, T, V), channels last in memory"""
     random = torch.Generator().manual_seed(seed)
     return torch.randn(bodies, frames, joints, channels, generator=random).permute(0, 3, 1, 2)
@@ -89,14 +89,59 @@ def test_a_stage_that_stops_and_goes_on_ends_bit_for_bit_by_spectra_too(motion, 
     assert any(went) and first == second
 
 
-@pytest.mark.parametrize("why", ["stride", "few channels", "few rows", "float64", "autocast"])
+def apart(found: torch.Tensor, wanted: torch.Tensor) -> float:
+    """Of all values together, in shares of the wanted ones."""
+    return float((found.double() - wanted).norm() / wanted.norm())
+
+
+@pytest.mark.parametrize("frames", [8, 13, 25])
+def test_under_autocast_it_is_a_convolution_as_far_as_bfloat16_tells(frames, monkeypatch):
+    monkeypatch.setattr(temporal, "_tiles", lambda: False)
+    torch.manual_seed(0)
+    conv, x = TemporalConv(128, 160), clips(frames, 9, channels=128).bfloat16()  # 9 bodies are two pieces
+    grad = torch.randn(9, 160, frames, 40).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert temporal._by_spectra(x, conv.weight, 1)
+        found = ours(x, conv, grad)
+        monkeypatch.setattr(temporal, "_by_spectra", lambda *args: False)
+        torch_s = ours(x, conv, grad)
+    assert [v.dtype for v in found] == [torch.bfloat16] * 2 + [torch.float32] * 2
+    for own, other, wanted in zip(found, torch_s, convolved(x, conv, grad), strict=True):
+        assert apart(own, wanted) < min(0.006, 3.5 * apart(other, wanted))
+
+
+def test_a_way_back_outside_of_autocast_is_that_within(monkeypatch):
+    monkeypatch.setattr(temporal, "_tiles", lambda: False)
+    conv, x, gradients = TemporalConv(128, 128), clips(13, channels=128).bfloat16(), []
+    for within in (True, False):
+        with torch.autocast("cpu", torch.bfloat16):
+            y = conv(x)
+        with torch.autocast("cpu", torch.bfloat16, enabled=within):
+            gradients.append(torch.autograd.grad(y.float().square().sum(), (conv.weight, conv.bias)))
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+ELSEWHERE = {  # channels, frames, joints, stride, of what kind clips and weights are
+    "stride": (64, 13, 40, 2, torch.float32, torch.float32),
+    "few channels": (63, 13, 40, 1, torch.float32, torch.float32),
+    "few rows": (64, 13, 33, 1, torch.float32, torch.float32),
+    "float64": (64, 13, 40, 1, torch.float64, torch.float64),
+    "float32 under autocast": (128, 13, 40, 1, torch.float32, torch.float32),
+    "few channels in bfloat16": (127, 13, 40, 1, torch.bfloat16, torch.float32),
+    "few frames in bfloat16": (128, 7, 40, 1, torch.bfloat16, torch.float32),
+    "weights in bfloat16": (128, 13, 40, 1, torch.bfloat16, torch.bfloat16),
+    "tiles": (128, 13, 40, 1, torch.bfloat16, torch.float32),
+}
+
+
+@pytest.mark.parametrize("why", ELSEWHERE)
 def test_elsewhere_it_is_torch_s_own(why, monkeypatch):
     monkeypatch.setattr(temporal._Spectra, "apply", None)  # calling it fails
-    conv = TemporalConv(64, 64 if why != "few channels" else 63, 2 if why == "stride" else 1)
-    x = clips(13, joints=33 if why == "few rows" else 40)
-    if why == "float64":
-        conv, x = conv.double(), x.double()
-    with torch.autocast("cpu", torch.bfloat16, enabled=why == "autocast"):
+    monkeypatch.setattr(temporal, "_tiles", lambda: why == "tiles")
+    channels, frames, joints, stride, kind, of_weights = ELSEWHERE[why]
+    conv = TemporalConv(channels, channels, stride).to(of_weights)
+    x = clips(frames, joints=joints, channels=channels).to(kind)
+    with torch.autocast("cpu", torch.bfloat16, enabled="bfloat16" in why or why in ("float32 under autocast", "tiles")):
         y = conv(x)
     wanted = F.conv2d(x.double(), conv.weight.double(), conv.bias.double(), conv.stride, conv.padding)
-    torch.testing.assert_close(y.double(), wanted, rtol=0, atol=1e-12 if why == "float64" else 0.05 if why == "autocast" else 1e-5)
+    torch.testing.assert_close(y.double(), wanted, rtol=0, atol={torch.float64: 1e-12, torch.bfloat16: 0.05}.get(y.dtype, 1e-5))
