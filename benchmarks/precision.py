@@ -4,7 +4,8 @@
 
 Preset `small` for 34 epochs of 6 steps (204 steps), the second half with exchange; both precisions draw the same batches and
 augmentations. Writes benchmarks/results/precision.json: the largest relative difference of the epochs' mean losses, and the teachers' joint
-and late linear probes. What was trained before is found again in --out.
+and late linear probes. What was trained before is found again in --out. With other settings (-p), which the file is then named after, the
+way through the network may be another: from 32 frames on, -p frames=32, wide convolutions over time go by spectra in bfloat16, too.
 """
 
 from __future__ import annotations
@@ -24,21 +25,24 @@ def main() -> None:
     parser.add_argument("source", type=Path, help="the UTD-MHAD archive or folder of .mat files")
     parser.add_argument("--out", type=Path, default=Path("outputs/precision"), help="folder for clips and checkpoints")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
-    parser.add_argument("--epochs", type=int, default=34, help="of 6 steps each")
+    parser.add_argument("--epochs", type=int, default=34, help="of 6 steps each, at the preset's batch")
+    parser.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", help="a setting other than the preset's")
     args = parser.parse_args()
 
     from skelmm_core import clips, manifest, sources
+    from skelmm_core.ablation.command import overrides
     from skelmm_core.experiment import Experiment
 
     code = manifest.git() or {}  # before anything runs: the commit that is measured
     path, source = args.out / "utd_mhad.clips", sources.read(args.source)
     if not path.exists() or clips.open_clips(path).fingerprint != source.fingerprint:
         clips.write(path, source)
+    changes = overrides(args.p)
     seeds, found = [int(s) for s in args.seeds.split(",")], []
     for seed in seeds:
         curves, probes = {}, {}
         for precision in PRECISIONS:
-            exp = Experiment(path, args.out, "small", seed=seed, epochs=args.epochs, precision=precision)
+            exp = Experiment(path, args.out, "small", seed=seed, epochs=args.epochs, precision=precision, **changes)
             first, second = exp.pretrain(until=exp.settings.exchange_epoch), exp.exchange()
             curves[precision] = [row["loss"] for row in (*first.rows, *second.rows)]
             scores = exp.score(second.model.query)
@@ -59,10 +63,11 @@ def main() -> None:
     print(json.dumps(summary, indent=1))
     if len(seeds) > 1:
         result = {"seeds": found, "mean_and_deviation": summary, "command": manifest.command("python", "benchmarks/precision.py"), **code}
-        RESULTS.write_text(
+        where = RESULTS.with_stem("-".join([RESULTS.stem, *args.p]))
+        where.write_text(
             json.dumps(result | {"hardware": manifest.hardware(), "date": datetime.now(UTC).date().isoformat()}, indent=1) + "\n"
         )
-        print(RESULTS)
+        print(where)
 
 
 if __name__ == "__main__":

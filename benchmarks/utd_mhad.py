@@ -153,18 +153,18 @@ def main() -> None:
     parser.add_argument("-p", action="append", default=[], metavar="NAME=VALUE", help="a setting other than the preset's")
     args = parser.parse_args()
 
-    from skelmm_core import clips, manifest, parameters, settings, sources
-    from skelmm_core.errors import nearest
+    from skelmm_core import clips, manifest, sources
+    from skelmm_core.ablation.command import overrides
+    from skelmm_core.errors import SettingsError
 
+    try:
+        given = overrides(args.p)
+    except SettingsError as problem:
+        sys.exit(str(problem))
     code = manifest.git() or {}  # before anything runs: the commit that is measured
     path, source = args.out / "utd_mhad.clips", sources.read(args.source)
     if not path.exists() or clips.open_clips(path).fingerprint != source.fingerprint:
         print(clips.write(path, source))
-    kinds, given = settings.field_types(settings.Distill), {}
-    for name, value in parameters.pairs(args.p).items():
-        if name not in kinds:
-            sys.exit(f"unknown setting '{name}'{nearest(name, kinds)}")
-        given[name] = parameters.Parameter(name, kinds[name].__name__, None, "").convert(value)
     seeds = [int(s) for s in args.seeds.split(",")]
     options = {"data": path, "out": args.out, "preset": args.preset, **given}
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
