@@ -33,7 +33,7 @@ def clips(frames: int, bodies: int = 3, joints: int = 40, channels: int = 64, se
     return torch.randn(bodies, frames, joints, channels, generator=random).permute(0, 3, 1, 2)
 
 
-@given(st.integers(1, 40), st.integers(3, 18), st.integers(0, 99))
+@given(st.integers(4, 40), st.integers(3, 18), st.integers(0, 99))
 def test_it_is_a_convolution(frames, bodies, seed):
     torch.manual_seed(seed)
     conv, x = TemporalConv(64, 80), clips(frames, bodies, joints=34, seed=seed)  # 8 bodies make a piece
@@ -47,6 +47,11 @@ def test_output_is_channels_last_and_spectra_are_few():
     conv = TemporalConv(64, 64)
     assert conv(clips(13)).permute(0, 2, 3, 1).is_contiguous()
     assert [len(temporal.matrices(frames)[0]) for frames in (13, 16, 25)] == [25, 29, 43]
+
+
+def test_float32_goes_by_spectra_where_there_are_tiles_of_bfloat16_too(monkeypatch):
+    monkeypatch.setattr(temporal, "_tiles", lambda: True)
+    assert temporal._by_spectra(clips(4), TemporalConv(64, 64).weight, 1)
 
 
 def test_channels_may_lie_first_in_memory():
@@ -76,14 +81,16 @@ def test_no_clip_at_all():
     assert TemporalConv(64, 64)(clips(13)[:0]).shape == (0, 64, 13, 40)
 
 
-def test_a_stage_that_stops_and_goes_on_ends_bit_for_bit_by_spectra_too(motion, tmp_path, monkeypatch):
+@pytest.mark.parametrize("changes", [dict(features=64), dict(features=128, frames=32, precision="bf16-mixed")], ids=["float32", "bfloat16"])
+def test_a_stage_that_stops_and_goes_on_ends_bit_for_bit_by_spectra_too(changes, motion, tmp_path, monkeypatch):
+    monkeypatch.setattr(temporal, "_tiles", lambda: False)
     went = []
     by_spectra = temporal._by_spectra
     monkeypatch.setattr(temporal, "_by_spectra", lambda *args: went.append(by_spectra(*args)) or went[-1])
-    exp = Experiment(motion, tmp_path / "parts", **TINY | dict(features=64))
+    exp = Experiment(motion, tmp_path / "parts", **TINY | changes)
     exp.pretrain(until=2)
     exp.pretrain()
-    whole = Experiment(motion, tmp_path / "whole", **TINY | dict(features=64))
+    whole = Experiment(motion, tmp_path / "whole", **TINY | changes)
     whole.pretrain()
     first, second = (verify.digests(checkpoints.load(next(tmp_path.glob(f"{name}/stages/*/last.pt")))) for name in ("parts", "whole"))
     assert any(went) and first == second
@@ -110,6 +117,14 @@ def test_under_autocast_it_is_a_convolution_as_far_as_bfloat16_tells(frames, mon
         assert apart(own, wanted) < min(0.006, 3.5 * apart(other, wanted))
 
 
+def test_no_kind_of_number_is_left_to_autocast(monkeypatch):
+    monkeypatch.setattr(temporal, "_tiles", lambda: False)
+    conv, x = TemporalConv(128, 128), clips(13, channels=128).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = conv(x)
+    assert torch.equal(y, temporal._Spectra.apply(x.permute(0, 2, 3, 1), conv.weight, conv.bias).permute(0, 3, 1, 2))
+
+
 def test_a_way_back_outside_of_autocast_is_that_within(monkeypatch):
     monkeypatch.setattr(temporal, "_tiles", lambda: False)
     conv, x, gradients = TemporalConv(128, 128), clips(13, channels=128).bfloat16(), []
@@ -125,6 +140,7 @@ ELSEWHERE = {  # channels, frames, joints, stride, of what kind clips and weight
     "stride": (64, 13, 40, 2, torch.float32, torch.float32),
     "few channels": (63, 13, 40, 1, torch.float32, torch.float32),
     "few rows": (64, 13, 33, 1, torch.float32, torch.float32),
+    "few frames": (64, 3, 40, 1, torch.float32, torch.float32),
     "float64": (64, 13, 40, 1, torch.float64, torch.float64),
     "float32 under autocast": (128, 13, 40, 1, torch.float32, torch.float32),
     "few channels in bfloat16": (127, 13, 40, 1, torch.bfloat16, torch.float32),
