@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -31,18 +32,24 @@ def main() -> None:
 
     from skelmm_core import clips, manifest, sources
     from skelmm_core.ablation.command import overrides
+    from skelmm_core.errors import SettingsError
     from skelmm_core.experiment import Experiment
 
+    try:
+        changes = {"epochs": args.epochs, **overrides(args.p)}
+    except SettingsError as problem:
+        sys.exit(str(problem))
+    if "precision" in changes:
+        sys.exit("both precisions are compared: leave -p precision=… out")
     code = manifest.git() or {}  # before anything runs: the commit that is measured
     path, source = args.out / "utd_mhad.clips", sources.read(args.source)
     if not path.exists() or clips.open_clips(path).fingerprint != source.fingerprint:
         clips.write(path, source)
-    changes = overrides(args.p)
     seeds, found = [int(s) for s in args.seeds.split(",")], []
     for seed in seeds:
         curves, probes = {}, {}
         for precision in PRECISIONS:
-            exp = Experiment(path, args.out, "small", seed=seed, epochs=args.epochs, precision=precision, **changes)
+            exp = Experiment(path, args.out, "small", seed=seed, precision=precision, **changes)
             first, second = exp.pretrain(until=exp.settings.exchange_epoch), exp.exchange()
             curves[precision] = [row["loss"] for row in (*first.rows, *second.rows)]
             scores = exp.score(second.model.query)

@@ -194,8 +194,8 @@ class _Run:
 
     def __init__(self, out: Path, facts: dict[str, Any], say: Say):
         self.out, self.facts, self.say = out, facts, say
-        there = manifest.there_or_set_aside(out / manifest.NAME)
-        before = (read_json(out / manifest.NAME) or {}).get("notebooks") if there else {}
+        manifest.there_or_set_aside(out / manifest.NAME)
+        before = (read_json(out / manifest.NAME) or {}).get("notebooks")
         entries = before.items() if isinstance(before, dict) else ()
         self.notebooks: dict[str, dict[str, Any]] = {name: entry for name, entry in entries if isinstance(entry, dict)}
         self.began = now()

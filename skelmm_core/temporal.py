@@ -9,9 +9,9 @@ the convolution as it stands takes 9 for each of 13 frames. What leads there and
 In float32 the rounding is about that of a convolution's largest value: a frame far above the others would drown them, but there is none
 behind a normalisation. It pays where channels are many, as in the last blocks, which take most of an encoder's time: 1.5 times as fast with
 64 channels, 2.7 with 256, backward included, slower with 32 (one thread, no AVX-512); and where frames are not few: convolutions skip taps
-that fall on padding, so that one frame is one product for them and 7 for spectra. In bfloat16,
-spectra rounded to it as well, the error is 0.5 % of all values together where that of the convolution as it stands is 0.2 to 0.3 %, and the
-time half of it with 256 channels and 13 frames or more, no less with 64 channels or 4 frames (one thread, AVX-512).
+that fall on padding, so that one frame is one product for them and 7 for spectra. In bfloat16, spectra rounded to it as well, the error is
+0.5 % of all values together where that of the convolution as it stands is 0.2 to 0.3 %, and the time half of it with 256 channels and 13
+frames or more, no less with 64 channels or 4 frames (one thread, AVX-512).
 """
 
 from __future__ import annotations
