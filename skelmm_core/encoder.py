@@ -47,6 +47,16 @@ class EncoderShape:
         outs = [h, h, h, h, 2 * h, 2 * h, 2 * h, 4 * h, 4 * h, self.features]
         return [(i, o, 2 if n in (4, 7) else 1) for n, (i, o) in enumerate(zip([3, *outs], outs, strict=False))]
 
+    def levels(self) -> list[int]:
+        """The last block of each resolution of time, the coarsest first: [9, 6, 3]."""
+        strides = [stride for _, _, stride in self.channels()]
+        return [len(strides) - 1, *(n - 1 for n in reversed(range(1, len(strides))) if strides[n] > 1)]
+
+    def width(self, read: Readout, skeleton: Skeleton) -> int:
+        """How wide a feature is that is read so."""
+        outs = [out for _, out, _ in self.channels()]
+        return sum(outs[n] for n in self.levels()[: read.levels]) * read.parts(skeleton)
+
 
 class Block(nn.Module):
     """Graph convolution, BN, ReLU, 9x1 temporal convolution, BN, dropout, residual, ReLU; (B, T, V, C) -> (B, T / stride, V, C')."""
@@ -109,7 +119,7 @@ class Encoder(nn.Module):
         return feature, self.head(feature)
 
     def feature(self, x: Tensor, read: Readout = WHOLE) -> Tensor:
-        """(N, C, T, V, M) -> (N, features), the mean over frames, joints and bodies; of parts of them see `Readout`.
+        """(N, C, T, V, M) -> (N, features), the mean over frames, joints and bodies; of parts of them and of earlier blocks see `Readout`.
 
         With ``bodies="present"`` a body is there where this very modality is not all zeros: a second person who stands perfectly still is
         there in joint, bone and rotation axis, and absent from the three of change. What is not a number is there, so that it is noticed.
@@ -135,9 +145,13 @@ class Encoder(nn.Module):
         x = self.input_norm(x.reshape(b * t, v * c)).view(b, t, v, c)
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
-        for block in self.blocks:
+        wanted = self.shape.levels()[: read.levels]
+        found: list[Tensor] = []
+        for number, block in enumerate(self.blocks):
             x = block(x, self.adjacency)
-        return pooled(x, read, self.skeleton)
+            if number in wanted:
+                found.insert(0, pooled(x, read, self.skeleton))
+        return torch.cat(found, dim=1) if len(found) > 1 else found[0]
 
 
 def initialise(module: nn.Module, scheme: str, generator: torch.Generator) -> None:

@@ -139,9 +139,7 @@ def load_all(path: str | Path) -> tuple[Branches, dict[str, Any], Classifiers | 
     classes = told.entries.get("classes") or []
     names = modalities.check_streams(told.entries["modalities"])
     shape, width = EncoderShape(**told.entries["shape"]), told.entries["head_width"]
-    heads = (
-        _heads(state, (len(names), shape.features * told.settings.readout.parts(told.skeleton), len(classes)), path) if classes else None
-    )
+    heads = _heads(state, (len(names), shape.width(told.settings.readout, told.skeleton), len(classes)), path) if classes else None
     with torch.device("meta"):  # sizes without memory
         branches = Branches({name: Encoder(told.skeleton, shape, 3 * len(name.split("+")), head_width=width) for name in names})
     _check_types(branches.state_dict(), state, path)

@@ -1,5 +1,5 @@
-"""What is read from an encoder's output, one vector for each frame and joint: means over the whole clip, over parts of its time, over parts
-of the body."""
+"""What is read from an encoder, one vector for each frame and joint: means over the whole clip, over parts of its time, over parts of the
+body, of its output alone or of earlier blocks, too."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from skelmm_core.skeletons import Skeleton
 
 
 class Readout(NamedTuple):
-    """Over what a frozen encoder's output is averaged, beside the whole clip, one behind the other.
+    """Over what a frozen encoder's blocks are averaged, beside the whole clip, and of which blocks, one behind the other.
 
     segments: so many parts of the time, as equal as frames allow; 1: the whole alone.
     regions: trunk and limbs, each by itself (`Skeleton.regions`).
+    levels: so many of the encoder's resolutions of time, the coarsest first: its output, then the last block before each stride.
     """
 
     segments: int = 1
     regions: bool = False
+    levels: int = 1
 
     def parts(self, skeleton: Skeleton) -> int:
-        """How many times as wide as that of the whole a feature is."""
+        """How many times as wide as that of the whole a feature of one level is."""
         return 1 + (self.segments if self.segments > 1 else 0) + (len(skeleton.regions()) if self.regions else 0)
 
 

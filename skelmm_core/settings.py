@@ -42,7 +42,7 @@ POSITIVE = (
     "distillation_weight", "probe_epochs", "probe_lr", "probe_batch", "neighbours", "segments",
 )  # fmt: skip
 RANGES: dict[str, tuple[float, float | None]] = {
-    "seed": (0, 2**32 - 1), "frames": (3, None), "smooth": (0, 100), "trim": (0, 0.4),
+    "seed": (0, 2**32 - 1), "frames": (3, None), "levels": (1, 3), "smooth": (0, 100), "trim": (0, 0.4),
     "exchange_from": (0, 1), "lr_drop": (0, 1), "probe_lr_drop": (0, 1), "warmup": (0, 1), "dropout": (0, 0.95),
     "crop_min": (0.05, 1), "probe_ridge": (1e-12, 1e6), "whiten_shrink": (0, 1), "key_momentum": (0, 1), "sgd_momentum": (0, 1),
 }  # fmt: skip  # other numbers: 0 or more
@@ -61,6 +61,7 @@ class Evaluate:
     view: str = "frame"  # normalisation of place and heading: "frame" by frame, as published, or once per "clip"
     segments: int = 1  # parts of a clip's time over which frozen features are averaged, beside the whole; published: the whole alone
     regions: bool = False  # frozen features averaged over trunk and limbs, too, each by itself; published: no
+    levels: int = 1  # resolutions of time of an encoder that frozen features are read from: 1 its output, up to 3 earlier blocks beside it
     whiten: int = 0  # principal components of each stream's frozen features that are kept, all of one variance; 0: features as they are
     whiten_shrink: float = 0.0  # whitening: added to each component's variance before that is divided out, in shares of the largest
     whiten_for: str = "all"  # who gets them whitened: "all", or "neighbours" alone, and linear probes all directions as they are
@@ -82,7 +83,7 @@ class Evaluate:
 
     @property
     def readout(self) -> Readout:
-        return Readout(self.segments, self.regions)
+        return Readout(self.segments, self.regions, self.levels)
 
     @property
     def whiten_all(self) -> int:

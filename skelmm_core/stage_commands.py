@@ -227,6 +227,7 @@ def export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> No
 
 def _export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> None:
     from skelmm_core import export, files, frozen, model_card, onnx_file
+    from skelmm_core.readout import WHOLE
 
     role, file, s = "student" if stage == "distill" else "teacher", options.file, exp.settings
     as_onnx = file.suffix == ".onnx"
@@ -234,10 +235,11 @@ def _export(exp: Experiment, stage: str, options: Any, argv: Sequence[str]) -> N
         onnx_file.require()
         onnx_file.refuse_foreign(file)
         frozen.check(exp.train.skeleton)
-        if options.classes and s.readout != (1, False):
-            told = f"--segments {s.segments}{' --regions' * s.regions}"
+        if options.classes and s.readout != WHOLE:
+            told = f"--segments {s.segments}{' --regions' * s.regions} --levels {s.levels}"
             raise SettingsError(
-                f"an .onnx file can't classify by parts of a clip ({told}): export with --segments 1 --no-regions, or a .safetensors file"
+                f"an .onnx file can't classify by parts of a clip or by levels ({told}): "
+                "export with --segments 1 --no-regions --levels 1, or a .safetensors file"
             )
     else:
         files.refuse_foreign(file, export.FORMAT, CheckpointError)

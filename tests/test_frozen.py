@@ -366,7 +366,7 @@ def test_the_command_writes_by_suffix(libraries, motion, tmp_path, capsys):
     with pytest.raises(SystemExit):
         cli.main(["export", "pretrain", str(tmp_path / "parts.onnx"), "--classes", "--segments", "2", "--regions", *where])
     told = " ".join(capsys.readouterr().err.split())
-    assert "by parts of a clip (--segments 2 --regions): export with --segments 1 --no-regions" in told
+    assert "by parts of a clip or by levels (--segments 2 --regions --levels 1): export with --segments 1 --no-regions --levels 1" in told
     assert not list(tmp_path.glob("out/stages/pretrain-*")), "before it is trained"
     cli.main(["export", "pretrain", str(tmp_path / "new.onnx"), "--classes", *where])
     assert "teacher, joint, 17 classes" in (shown := capsys.readouterr().out) and "and 8 clips" in shown

@@ -120,4 +120,4 @@ def test_another_error_is_not_taken_for_it(motion, tmp_path, monkeypatch):
 
 def test_advice_names_what_the_probe_that_runs_needs():
     assert linear.lighter(Evaluate()) == "lower probe_views or probe_batch"
-    assert linear.lighter(Evaluate(probe_fit="ridge")) == "lower probe_views, segments or regions", "ridge regression knows no batches"
+    assert linear.lighter(Evaluate(probe_fit="ridge")) == "lower probe_views, segments, regions or levels", "ridge knows no batches"

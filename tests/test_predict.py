@@ -65,7 +65,7 @@ def slow(branches: Branches, heads: export.Classifiers, s, data: clips.Clips, ro
 
 
 @pytest.mark.parametrize("bodies", ["all", "present"])
-@pytest.mark.parametrize("read", [{}, {"segments": 2}, {"segments": 2, "regions": True}])
+@pytest.mark.parametrize("read", [{}, {"segments": 2}, {"segments": 2, "regions": True}, {"levels": 3}])
 def test_probabilities_are_the_softmax_of_mean_logits(motion, bodies, read):
     model, branches, heads = model_for(NTU25, bodies, **read)
     rows = [*np.flatnonzero(motion.bodies == 2)[:3], *range(5)]

@@ -7,9 +7,9 @@ import pytest
 import torch
 from scipy.sparse.csgraph import connected_components
 
-from skelmm_core import skeletons
+from skelmm_core import settings, skeletons
 from skelmm_core.encoder import Encoder, EncoderShape
-from skelmm_core.errors import DataError
+from skelmm_core.errors import DataError, SettingsError
 from skelmm_core.readout import WHOLE, Readout, pooled
 from skelmm_core.skeletons.kinect import KINECT20, NTU25
 
@@ -78,3 +78,26 @@ def test_an_encoder_averages_regions_over_the_bodies_that_are_there():
         one, other = (encoder.feature(x[..., m : m + 1], read) for m in range(2))
     assert both.shape == (1, 8 * (1 + 2 + 5))
     torch.testing.assert_close(both, (one + other) / 2)
+
+
+@pytest.mark.parametrize("levels", [1, 2, 3])
+def test_levels_are_read_before_each_stride(levels):
+    """Against blocks called one by one: the output, then the blocks that end finer resolutions of time, each read like the output."""
+    shape = EncoderShape(2, 8, 4)
+    encoder, read = Encoder(NTU25, shape).eval(), Readout(2, True, levels)
+    x = torch.randn(3, 3, 12, 25, 1)
+    with torch.no_grad():
+        found = encoder.feature(x, read)
+        y = encoder.input_norm(x[..., 0].permute(0, 2, 3, 1).reshape(36, 75)).view(3, 12, 25, 3)
+        outputs = [y := block(y, encoder.adjacency) for block in encoder.blocks]
+        ends = [outputs[9], outputs[6], outputs[3]][:levels]
+        assert [end.shape[1] for end in ends] == [3, 6, 12][:levels]
+        slow = torch.cat([pooled(end, Readout(2, True), NTU25) for end in ends], dim=1)
+    assert found.shape == (3, shape.width(read, NTU25)) == (3, (8 + 4 * (levels > 1) + 2 * (levels > 2)) * 8)
+    torch.testing.assert_close(found, slow)
+
+
+def test_no_more_levels_than_an_encoder_has():
+    assert len(EncoderShape().levels()) == 3
+    with pytest.raises(SettingsError, match="setting 'levels' must be between 1 and 3"):
+        settings.resolve("distill", "best", levels=4)

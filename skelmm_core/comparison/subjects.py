@@ -23,7 +23,7 @@ from skelmm_core.experiment import Experiment
 
 REFERENCES = ("untrained", "raw", "supervised")
 INPUT = ("seed", "frames", "smooth", "trim", "view", "skeleton", "unit_axis", "bodies")  # settings that decide a frozen feature
-READ = ("segments", "regions", "whiten", "whiten_shrink", "whiten_for")  # and what is read from it
+READ = ("segments", "regions", "levels", "whiten", "whiten_shrink", "whiten_for")  # and what is read from it
 AUGMENT = ("crop_shift", "crop_min", "warp", "limbs", "shear", "yaw", "offset")
 FIT = ("precision", "hidden", "features", "dropout", "initialisation", *AUGMENT)
 

@@ -98,7 +98,7 @@ def classifiers(features: Features, labels: Tensor, classes: int, settings: Eval
 
 def lighter(settings: Evaluate) -> str:
     """What to do where memory does not suffice for a linear probe, as `memory.enough` wants it."""
-    return "lower probe_views, segments or regions" if settings.probe_fit == "ridge" else "lower probe_views or probe_batch"
+    return "lower probe_views, segments, regions or levels" if settings.probe_fit == "ridge" else "lower probe_views or probe_batch"
 
 
 def versions(features: Features) -> Tensor:
