@@ -63,9 +63,17 @@ READINGS: dict[str, dict[str, Any]] = {  # differences from the preset best, non
     "probe_ridge=1e-4": {"probe_ridge": 1e-4},
     "probe_views=8": {"probe_views": 8},
     "probe_views=32": {"probe_views": 32},
+    "levels=2": {"levels": 2},
+    "levels=3": {"levels": 3},
+    "levels=3 whiten=0": {"levels": 3, "whiten": 0},
+    "levels=3 whiten=192": {"levels": 3, "whiten": 192},
+    "levels=3 whiten_shrink=0.001": {"levels": 3, "whiten_shrink": 0.001},
+    "levels=3 whiten_shrink=0.01": {"levels": 3, "whiten_shrink": 0.01},
+    "levels=3 probe_ridge=1e-7": {"levels": 3, "probe_ridge": 1e-7},
+    "levels=3 probe_ridge=1e-5": {"levels": 3, "probe_ridge": 1e-5},
 }
 ENCODERS = ("untrained", "teacher", "student")
-READ = ("linear probe, fused late", "linear probe, fused jointly", "kNN (k = 1)")
+READ = ("linear probe, fused late", "streams alone, mean", "kNN (k = 1)")
 FIGURES = ("linear probe, fused late", "kNN (k = 1)", "1-NN of the prepared coordinates")
 
 
@@ -160,8 +168,8 @@ def in_turn(measured: Callable[..., list[float]], features: Any, labels: Tensor,
 def probed(train: Any, train_labels: Tensor, test: Any, test_labels: Tensor, classes: int, s: Any) -> list[float]:
     from skelmm_core.evaluation.linear import linear_probe
 
-    ways = (linear_probe(train, train_labels, test, test_labels, classes, s, way, s.probe_standardise) for way in ("late", "joint"))
-    return [way.accuracy for way in ways]
+    late = linear_probe(train, train_labels, test, test_labels, classes, s, "late", s.probe_standardise)
+    return [late.accuracy, statistics.mean(late.streams.values())]
 
 
 def nearest(train: Any, train_labels: Tensor, test: Any, test_labels: Tensor, classes: int, s: Any) -> list[float]:
@@ -186,7 +194,9 @@ def main() -> None:
     parser.add_argument("--stage", default="untrained", choices=("untrained", "pretrain", "exchange"), help="encoders that are compared")
     parser.add_argument("--seeds", default="0,1,2", help="comma-separated")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="candidates or seeds at a time, one core each")
-    parser.add_argument("--only", default="", metavar="TEXT", help="candidates whose name holds this text; rows of others are kept")
+    parser.add_argument(
+        "--only", default="", metavar="TEXTS", help="candidates whose name holds one of these texts; rows of others are kept"
+    )
     parser.add_argument("--read", default="", metavar="ENCODERS", help=f"compare ways to read the encoders of best: {', '.join(ENCODERS)}")
     args = parser.parse_args()
 
@@ -202,7 +212,7 @@ def main() -> None:
     if args.read:
         compared(args, path, seeds, shared)
         return
-    names = [name for name in CANDIDATES if args.only in name]
+    names = [name for name in CANDIDATES if any(text in name for text in args.only.split(","))]
     jobs = [(path, args.out, name, args.stage, seed) for name in names for seed in seeds]
     with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
         found = dict(zip([job[2::2] for job in jobs], pool.map(measure, jobs), strict=True))
@@ -217,7 +227,8 @@ def main() -> None:
 
 def compared(args: argparse.Namespace, path: Path, seeds: list[int], shared: dict[str, Any]) -> None:
     """What --read asks for: measured, written and printed."""
-    encoders, names = tuple(args.read.split(",")), tuple(name for name in READINGS if args.only in name)
+    only = args.only.split(",")
+    encoders, names = tuple(args.read.split(",")), tuple(name for name in READINGS if any(text in name for text in only))
     if unknown := set(encoders) - set(ENCODERS):
         sys.exit(f"unknown encoders {', '.join(sorted(unknown))}; choose from {', '.join(ENCODERS)}")
     jobs = [(path, args.out, names, kind, seed) for kind in encoders for seed in seeds]

@@ -38,11 +38,11 @@ def motion(tmp_path_factory) -> clips.Clips:
 def model_for(skeleton, bodies: str = "all", room: int = 2, **changes) -> tuple[predicting.Model, Branches, export.Classifiers]:
     """Three classes by random encoders and classifiers."""
     s = settings.resolve("distill", "small", frames=12, bodies=bodies, modalities="joint,bone", **changes)
-    branches = Branches({name: Encoder(skeleton, EncoderShape(2, 8, 4, bodies=bodies)) for name in s.names}).eval()
+    shape = EncoderShape(2, 8, 4, bodies=bodies)
+    branches = Branches({name: Encoder(skeleton, shape) for name in s.names}).eval()
     rng = torch.Generator().manual_seed(1)
     initialise(branches, "scaled", rng)
-    width = 8 * s.readout.parts(skeleton)
-    heads = torch.randn(2, width, 3, generator=rng), torch.randn(2, 1, 3, generator=rng)
+    heads = torch.randn(2, shape.width(s.readout, skeleton), 3, generator=rng), torch.randn(2, 1, 3, generator=rng)
     return predicting.of_branches(branches, heads, "abc", room, s), branches, heads
 
 
