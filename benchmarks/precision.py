@@ -31,9 +31,9 @@ def main() -> None:
     args = parser.parse_args()
 
     from skelmm_core import clips, manifest, sources
-    from skelmm_core.ablation.command import overrides
     from skelmm_core.errors import SettingsError
     from skelmm_core.experiment import Experiment
+    from skelmm_core.parameters import overrides
 
     try:
         changes = {"epochs": args.epochs, **overrides(args.p)}

@@ -154,8 +154,8 @@ def main() -> None:
     args = parser.parse_args()
 
     from skelmm_core import clips, manifest, sources
-    from skelmm_core.ablation.command import overrides
     from skelmm_core.errors import SettingsError
+    from skelmm_core.parameters import overrides
 
     try:
         given = overrides(args.p)

@@ -15,12 +15,12 @@ from typing import cast
 import numpy as np
 
 from skelmm_core import drawing
-from skelmm_core.ablation.command import overrides
 from skelmm_core.drawing.moving import save_moving
 from skelmm_core.evaluation import metrics, tsne
 from skelmm_core.evaluation.features import joined
 from skelmm_core.evaluation.whitening import for_neighbours
 from skelmm_core.experiment import SAMPLE, Experiment, Trained
+from skelmm_core.parameters import overrides
 from skelmm_core.side_by_side import command
 from skelmm_core.stages.contrast import Contrast
 

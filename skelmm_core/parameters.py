@@ -76,6 +76,21 @@ def pairs(texts: Iterable[str]) -> dict[str, str]:
     return found
 
 
+def overrides(given: Iterable[str]) -> dict[str, Any]:
+    """Texts such as ``"epochs=60"`` as settings of an experiment. Raises `SettingsError` for an unknown one or a wrong type."""
+    from skelmm_core import settings  # torch by way of it, which reading a notebook's parameters is spared
+
+    kinds = settings.field_types(settings.Distill)
+    found = {}
+    for name, value in pairs(given).items():
+        if name not in kinds:
+            raise SettingsError(f"unknown setting '{name}'{nearest(name, kinds)}")
+        if name == "seed":
+            raise SettingsError("'seed' has an option of its own: use --seeds instead of -p seed=…")
+        found[name] = Parameter(name, kinds[name].__name__, None, "").convert(value)
+    return found
+
+
 def of_notebook(path: str | Path) -> dict[str, Parameter]:
     """The parameters of a notebook, by name. Raises `NotebookError` for a file that is no notebook or has not just one parameters cell."""
     import nbformat  # a second by itself, which notebooks that start, and need no more than `STAGES`, are spared

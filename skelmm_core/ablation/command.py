@@ -6,11 +6,10 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from skelmm_core import manifest, parameters, settings
+from skelmm_core import manifest, parameters
 from skelmm_core.ablation import cells, expected, grid, table
-from skelmm_core.errors import SettingsError, nearest
+from skelmm_core.errors import SettingsError
 from skelmm_core.experiment import Experiment
 from skelmm_core.files import try_place
 
@@ -23,7 +22,7 @@ def ablate(
 
     Args as in `cli.ablate`. Raises `SettingsError` for what does not fit, before anything is trained.
     """
-    base = Experiment(data, out, preset, device, smoke, **overrides(given, short and not smoke))
+    base = Experiment(data, out, preset, device, smoke, **((grid.SHORT if short and not smoke else {}) | parameters.overrides(given)))
     base.check("distill")
     file = Path(to) if to else base.out / "ablations.csv"
     if not dry_run:
@@ -55,19 +54,6 @@ def ablate(
     other = sorted({f["folder"] for c in chosen if (f := c.figures) and f["by_other_code"]})
     warning = [f"trained by another version of the code, wholly or in part: {', '.join(other)}; delete them to train anew"] if other else []
     return "\n".join([table.text(chosen), *warning, f"{file}: {computed} cells computed here, the others found"])
-
-
-def overrides(given: Sequence[str], short: bool = False) -> dict[str, Any]:
-    """Texts such as ``"epochs=60"`` as settings, over those of a short run. Raises `SettingsError` for an unknown one or a wrong type."""
-    kinds = settings.field_types(settings.Distill)
-    found = dict(grid.SHORT) if short else {}
-    for name, value in parameters.pairs(given).items():
-        if name not in kinds:
-            raise SettingsError(f"unknown setting '{name}'{nearest(name, kinds)}")
-        if name == "seed":
-            raise SettingsError("'seed' has an option of its own: use --seeds instead of -p seed=…")
-        found[name] = parameters.Parameter(name, kinds[name].__name__, None, "").convert(value)
-    return found
 
 
 def numbers(text: str) -> list[int]:
