@@ -55,7 +55,7 @@ def test_classifiers_learn_from_the_other_people_and_their_views(benchmark):
         model = make_pipeline(StandardScaler(), RidgeClassifier(alpha=0.01 * 2 * known.sum() * x.shape[1]))
         model.fit(np.concatenate([x[known], more[known]]), np.concatenate([y[known], y[known]]))
         right += int((model.predict(x[~known]) == y[~known]).sum())
-    assert 30 < found[0] < 95 and found == pytest.approx([100 * right / 48] * 2)  # one stream: late is joint
+    assert 30 < found[0] < 95 and found == pytest.approx([100 * right / 48] * 2)  # one stream: the mean of all
 
 
 def test_people_of_other_sizes_count_by_their_clips(benchmark):
