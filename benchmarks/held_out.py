@@ -64,6 +64,8 @@ READINGS: dict[str, dict[str, Any]] = {  # differences from the preset best, non
     "probe_views=8": {"probe_views": 8},
     "probe_views=32": {"probe_views": 32},
     "levels=2": {"levels": 2},
+    "levels=2 probe_ridge=1e-7": {"levels": 2, "probe_ridge": 1e-7},
+    "levels=2 probe_views=32": {"levels": 2, "probe_views": 32},
     "levels=3": {"levels": 3},
     "levels=3 whiten=0": {"levels": 3, "whiten": 0},
     "levels=3 whiten=192": {"levels": 3, "whiten": 192},
