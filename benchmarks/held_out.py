@@ -64,14 +64,14 @@ READINGS: dict[str, dict[str, Any]] = {  # differences from the preset best, non
     "probe_views=8": {"probe_views": 8},
     "probe_views=32": {"probe_views": 32},
     "levels=2": {"levels": 2},
-    "levels=2 probe_ridge=1e-7": {"levels": 2, "probe_ridge": 1e-7},
-    "levels=2 probe_views=32": {"levels": 2, "probe_views": 32},
     "levels=3": {"levels": 3},
     "levels=3 whiten=0": {"levels": 3, "whiten": 0},
     "levels=3 whiten=192": {"levels": 3, "whiten": 192},
     "levels=3 whiten_shrink=0.001": {"levels": 3, "whiten_shrink": 0.001},
     "levels=3 whiten_shrink=0.01": {"levels": 3, "whiten_shrink": 0.01},
     "levels=3 probe_ridge=1e-7": {"levels": 3, "probe_ridge": 1e-7},
+    "levels=3 probe_ridge=1e-8": {"levels": 3, "probe_ridge": 1e-8},
+    "levels=3 probe_ridge=1e-7 probe_views=32": {"levels": 3, "probe_ridge": 1e-7, "probe_views": 32},
     "levels=3 probe_ridge=1e-5": {"levels": 3, "probe_ridge": 1e-5},
 }
 ENCODERS = ("untrained", "teacher", "student")
