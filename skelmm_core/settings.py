@@ -192,9 +192,9 @@ PRESETS: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 PRESETS["quick"] = PRESETS["small"] | dict(epochs=16, student_epochs=16, features=64, embedding=64)  # minutes on a laptop; `make run`
 # `small` with still ends cut off, which stood where somebody waits, now longer, now shorter; with uneven speed and other limbs among the
-# augmentations, which is how other people differ; features of parts of the time and of the body beside those of the whole, of
-# three levels of the encoder, whitened for nearest neighbours with weak components held down; and linear classifiers fitted to their end on seventeen versions of each training
-# clip. Compared on UTD-MHAD's training subjects, each held out in turn (`benchmarks/held_out.py`).
+# augmentations, which is how other people differ; features of parts of the time and of the body beside those of the whole, of three levels
+# of the encoder, whitened for nearest neighbours with weak components held down; and linear classifiers fitted to their end on seventeen
+# versions of each training clip. Compared on UTD-MHAD's training subjects, each held out in turn (`benchmarks/held_out.py`).
 PRESETS["best"] = PRESETS["small"] | dict(
     trim=0.1, warp=0.3, limbs=0.2, segments=4, regions=True, levels=3, whiten=320, whiten_shrink=0.003, whiten_for="neighbours",
     probe_fit="ridge", probe_ridge=1e-7, probe_views=16,
