@@ -196,6 +196,7 @@ def main() -> None:
     args = parser.parse_args()
 
     from skelmm_core import clips, manifest, sources
+    from skelmm_core.stopping import end_with_parent
 
     code = manifest.git() or {}  # before anything runs: the commit that is measured
     path = args.out / "utd_mhad.clips"
@@ -209,7 +210,7 @@ def main() -> None:
         return
     names = [name for name in CANDIDATES if any(text in name for text in args.only.split(","))]
     jobs = [(path, args.out, name, args.stage, seed) for name in names for seed in seeds]
-    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(args.jobs, get_context("spawn"), end_with_parent) as pool:
         found = dict(zip([job[2::2] for job in jobs], pool.map(measure, jobs), strict=True))
     rows = [row_of(name, FIGURES, [found[name, seed] for seed in seeds], stage=args.stage, **shared) for name in names]
     results = RESULTS if args.stage == "untrained" and len(seeds) > 2 else args.out / "trial.json"
@@ -222,12 +223,14 @@ def main() -> None:
 
 def compared(args: argparse.Namespace, path: Path, seeds: list[int], shared: dict[str, Any]) -> None:
     """What --read asks for: measured, written and printed."""
+    from skelmm_core.stopping import end_with_parent
+
     only = args.only.split(",")
     encoders, names = tuple(args.read.split(",")), tuple(name for name in READINGS if any(text in name for text in only))
     if unknown := set(encoders) - set(ENCODERS):
         sys.exit(f"unknown encoders {', '.join(sorted(unknown))}; choose from {', '.join(ENCODERS)}")
     jobs = [(path, args.out, names, kind, seed) for kind in encoders for seed in seeds]
-    with ProcessPoolExecutor(args.jobs, get_context("spawn")) as pool:
+    with ProcessPoolExecutor(args.jobs, get_context("spawn"), end_with_parent) as pool:
         found = dict(zip([job[3:] for job in jobs], pool.map(read, jobs), strict=True))
     rows = [row_of(name, READ, [found[kind, seed][name] for seed in seeds], encoders=kind, **shared) for kind in encoders for name in names]
     results = READINGS_RESULTS if len(seeds) > 2 else args.out / "trial_readings.json"

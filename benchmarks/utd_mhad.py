@@ -156,6 +156,7 @@ def main() -> None:
     from skelmm_core import clips, manifest, sources
     from skelmm_core.errors import SettingsError
     from skelmm_core.parameters import overrides
+    from skelmm_core.stopping import end_with_parent
 
     try:
         given = overrides(args.p)
@@ -168,7 +169,7 @@ def main() -> None:
     seeds = [int(s) for s in args.seeds.split(",")]
     options = {"data": path, "out": args.out, "preset": args.preset, **given}
     threads = max(1, (os.cpu_count() or 1) // args.jobs)
-    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn")) as pool:
+    with ProcessPoolExecutor(args.jobs, multiprocessing.get_context("spawn"), end_with_parent) as pool:
         found = list(pool.map(measure, [(options, seed, threads, not args.no_baselines) for seed in seeds]))
 
     recipe = args.preset + "".join(f", {p}" for p in args.p)

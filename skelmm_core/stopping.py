@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import signal
 import threading
 from collections.abc import Callable
@@ -50,3 +52,16 @@ class Stopping:
         if self.asked == signal.SIGINT:
             raise KeyboardInterrupt(where)
         raise InterruptedWork(f"{where}; stopped by a signal from outside; the same command goes on from there")
+
+
+def end_with_parent() -> None:
+    """For a process of `multiprocessing`: it ends when its parent has, however that did, and does not go on training beside the next run;
+    a notebook's kernel ends with its worker."""
+    parent = multiprocessing.parent_process()
+
+    def follow() -> None:
+        if parent:
+            parent.join()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=follow, daemon=True).start()

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import logging
-import multiprocessing
 import os
 import signal
 import sys
 import tempfile
-import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +15,7 @@ from typing import Any
 import psutil
 
 from skelmm_core import manifest
-from skelmm_core.stopping import SIGNALS
+from skelmm_core.stopping import SIGNALS, end_with_parent
 
 ANSWER = 120  # seconds that a kernel has to send what a cell showed; it waits for the processor where others use it, too
 INTERRUPTED = "it was interrupted"
@@ -29,7 +27,7 @@ def execute(path: str, out: str, values: dict[str, Any], threads: int | None) ->
 
     Returns "", or what went wrong, in the words of the cell that stopped.
     """
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     asked = _Asked()
     for number in SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
@@ -96,14 +94,6 @@ class _Asked:
         """What nbclient calls when it is about to send a cell to the kernel."""
         if self.first is not None:
             raise KeyboardInterrupt
-
-
-def _end_with_parent() -> None:
-    """A worker whose parent was killed must not go on training beside the next run; the kernel ends with its worker."""
-    parent = multiprocessing.parent_process()
-    if parent:
-        parent.join()
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 class _Lines:

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from toy_stage import ENVIRONMENT, TINY, after, heard, joints, loop, motion, save_after, state, whole  # noqa: F401 - fixtures
@@ -313,3 +314,30 @@ def test_one_of_two_processes_that_is_asked_to_stop_stops_both_in_the_same_step(
 if __name__ == "__main__":
     torch.set_num_threads(1)
     print(json.dumps(rounds(sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]), int(sys.argv[5]))))
+
+
+POOL = """
+import multiprocessing, time
+from concurrent.futures import ProcessPoolExecutor
+from skelmm_core.stopping import end_with_parent
+
+def work():
+    print(multiprocessing.current_process().pid, flush=True)
+    time.sleep(600)
+
+if __name__ == "__main__":
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), end_with_parent) as pool:
+        pool.submit(work).result()
+"""
+
+
+def test_workers_end_with_a_parent_that_was_killed(tmp_path):
+    (tmp_path / "pool.py").write_text(POOL)
+    parent = subprocess.Popen([sys.executable, tmp_path / "pool.py"], stdout=subprocess.PIPE, text=True)
+    worker = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    gone, left = psutil.wait_procs([worker], timeout=60)
+    for process in left:
+        process.kill()
+    assert gone and not left

@@ -305,7 +305,6 @@ def test_a_kernel_that_ended_since_it_was_asked_to_is_told_as_interrupted(tmp_pa
         raise ends
 
     monkeypatch.setattr(papermill, "execute_notebook", dies)
-    monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
     monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
     monkeypatch.setattr(worker._Asked, "__init__", lambda self: setattr(self, "first", 0.0 if asked else None))
     for name in ("PYTHONPATH", "PYDEVD_DISABLE_FILE_VALIDATION"):
@@ -331,7 +330,6 @@ def test_a_kernel_that_is_kept_waiting_is_no_full_disk(tmp_path, monkeypatch):
         raise CellTimeoutError("Timeout waiting for IOPub output")
 
     monkeypatch.setattr(papermill, "execute_notebook", slow)
-    monkeypatch.setattr(worker, "_end_with_parent", lambda: None)
     monkeypatch.setattr(worker.signal, "signal", lambda *_: None)
     for name in ("PYTHONPATH", "PYDEVD_DISABLE_FILE_VALIDATION"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
