@@ -193,8 +193,8 @@ class Experiment:
         return encoders(s, self.train.skeleton, names, "query", shape_of(s)).to(self.fabric.device)
 
     def features(self, branches: Branches) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """Frozen features of train and test clips in float32, name -> (N, F) on the CPU, read out as `segments`, `regions` and `whiten`
-        say; for neighbours alone they are whitened later (`evaluation.whitening.for_neighbours`).
+        """Frozen features of train and test clips in float32, name -> (N, F) on the CPU, read out as `segments`, `regions`, `levels`
+        and `whiten` say; for neighbours alone they are whitened later (`evaluation.whitening.for_neighbours`).
 
         Those of the training clips have `probe_views` augmented versions with them (`evaluation.views`)."""
         s = self.settings

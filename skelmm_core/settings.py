@@ -61,7 +61,7 @@ class Evaluate:
     view: str = "frame"  # normalisation of place and heading: "frame" by frame, as published, or once per "clip"
     segments: int = 1  # parts of a clip's time over which frozen features are averaged, beside the whole; published: the whole alone
     regions: bool = False  # frozen features averaged over trunk and limbs, too, each by itself; published: no
-    levels: int = 1  # resolutions of time of an encoder that frozen features are read from: 1 its output, up to 3 earlier blocks beside it
+    levels: int = 1  # frozen features are of: 1 the encoder's output, 2 and 3 blocks before its last and first stride, too; published: 1
     whiten: int = 0  # principal components of each stream's frozen features that are kept, all of one variance; 0: features as they are
     whiten_shrink: float = 0.0  # whitening: added to each component's variance before that is divided out, in shares of the largest
     whiten_for: str = "all"  # who gets them whitened: "all", or "neighbours" alone, and linear probes all directions as they are
